@@ -1,0 +1,38 @@
+"""Guards for what the integrators take beside the problem itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from ssmbias._checks import as_float64, is_concrete, require_nonnegative
+from ssmbias._types import Array
+
+
+def as_log_gaps(value: Any, *, ndim: int = 1, name: str = "log_gaps") -> Float[Array, "..."]:
+    """Logarithms of gaps as float64: finite numbers, or -inf for an exact tie.
+
+    Raises:
+      ValueError: an entry is nan or +inf, or dtype or shape are wrong.
+    """
+    if is_concrete(value):
+        ties = np.isneginf(np.asarray(value, dtype=np.float64))
+        finite = as_float64(name, np.where(ties, 0.0, value), ndim=ndim)
+        return jnp.where(ties, -jnp.inf, finite)
+    return as_float64(name, value, ndim=ndim)
+
+
+def as_save_times(value: Any) -> Float[Array, " time"]:
+    """Physical times as float64: ascending and not negative.
+
+    Raises:
+      ValueError: a time is negative or smaller than the one before it.
+    """
+    times = as_float64("save_times", value, ndim=1)
+    require_nonnegative("save_times", times)
+    if is_concrete(times) and bool(np.any(np.diff(np.asarray(times)) < 0)):
+        raise ValueError("save_times: must ascend; sort them first")
+    return times

@@ -1,0 +1,28 @@
+"""Students and teachers: diagonal state space models and their starts."""
+
+from __future__ import annotations
+
+from ssmbias.models.ssm import (
+    METHODS,
+    DiagonalSSM,
+    apply,
+    impulse_response,
+    require_ssm,
+    theorem1_student,
+)
+from ssmbias.models.starts import Start, random_start, reference_start
+from ssmbias.models.teachers import paper_teacher, theorem1_teacher
+
+__all__ = [
+    "METHODS",
+    "DiagonalSSM",
+    "Start",
+    "apply",
+    "impulse_response",
+    "paper_teacher",
+    "random_start",
+    "reference_start",
+    "require_ssm",
+    "theorem1_student",
+    "theorem1_teacher",
+]
