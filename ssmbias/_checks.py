@@ -8,6 +8,7 @@ outcome code instead.
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any
@@ -101,6 +102,16 @@ def require_int(name: str, value: Any, *, minimum: int, maximum: int | None = No
     number = int(value)
     if number < minimum or (maximum is not None and number > maximum):
         raise ValueError(f"{name}={number}: must be {span}")
+    return number
+
+
+def require_number(name: str, value: Any) -> float:
+    """Return `value` as a finite float, or raise `ValueError`."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise ValueError(f"{name}={value!r}: expected a number, such as {name}=1e-3")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name}={value!r}: must be finite")
     return number
 
 

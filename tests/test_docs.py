@@ -16,6 +16,7 @@ from types import ModuleType
 import pytest
 
 import ssmbias
+from ssmbias.claims.registry import all_claims
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -48,6 +49,12 @@ def test_quickstart_takes_ten_lines_to_a_verdict():
     assert sum(1 for line in code.splitlines() if line.strip()) <= 10
     assert output is not None
     assert "holds" in output
+
+
+def test_every_claim_has_its_section_in_the_theory():
+    headings = re.findall(r"^## (\S+) · ", (DOCS / "theory.md").read_text(), re.MULTILINE)
+    families = {claim_id.split("-", maxsplit=1)[0] for claim_id in all_claims()}
+    assert families == set(headings)
 
 
 @pytest.fixture(scope="module")

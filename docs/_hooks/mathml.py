@@ -34,6 +34,7 @@ REWRITES = (
     (re.compile(r"\\(?:operatorname|mathrm)\s*\{([^{}]*)\}"), r"\\text{\1}"),
     # Without braces it sets the attribute `mathvariant`, which browsers have dropped.
     (re.compile(r"\\(mathcal|mathbb|mathbf)\s+([A-Za-z])"), r"\\\1{\2}"),
+    (re.compile(r"\\mathbf\s*(?:1|\{1\})"), "𝟏"),
     # Fixed-size delimiters lose their exponents, bare bars guess whether they open or close.
     (re.compile(r"\\[bB]igg?l(?![A-Za-z])"), r"\\left"),
     (re.compile(r"\\[bB]igg?r(?![A-Za-z])"), r"\\right"),
@@ -68,6 +69,8 @@ def to_mathml(tex: str, *, block: bool) -> str:
     rewritten = source
     for pattern, replacement in REWRITES:
         rewritten = pattern.sub(replacement, rewritten)
+    # Escapes inside \text are left in place; there the characters stand for themselves.
+    rewritten = re.sub(r"\\text\{[^{}]*\}", lambda m: m[0].replace("\\_", "_"), rewritten)
     try:
         root = ET.fromstring(convert(rewritten, display="block" if block else "inline"))
     except Exception as err:  # latex2mathml has a dozen exception types, some of them builtin

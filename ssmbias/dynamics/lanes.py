@@ -95,15 +95,21 @@ def _is_stalled(a: Array, start: Field, problem: Problem, seq_len: int) -> Array
     return (jnp.abs(start.velocity).max(0) <= noise) & (coincide | (powers == 0))
 
 
+class Limits(NamedTuple):
+    """Tolerances and budgets; traced, so that changing one compiles nothing anew."""
+
+    rtol: Float[Array, ""]
+    loss_tol: Float[Array, ""]
+    max_steps: Int[Array, ""]
+    horizon: Float[Array, ""]
+
+
 def advance(
     lanes: Lanes,
     problem: Problem,
     stop_time: Float[Array, " lane"],
-    *,
     seq_len: int,
-    rtol: float,
-    loss_tol: float,
-    max_steps: int,
+    limits: Limits,
 ) -> Lanes:
     """Step every lane to `stop_time` (in s) or to its end, whichever is first.
 
@@ -117,11 +123,13 @@ def advance(
     def body(lanes: Lanes) -> Lanes:
         start = field(lanes.a, problem.strength, seq_len)
         first, second = residuals(start, problem.strength)
-        outcome = jnp.where(lanes.num_steps >= max_steps, int(Outcome.MAX_STEPS), lanes.outcome)
+        outcome = jnp.where(
+            lanes.num_steps >= limits.max_steps, int(Outcome.MAX_STEPS), lanes.outcome
+        )
         outcome = jnp.where(
             _is_stalled(lanes.a, start, problem, seq_len), int(Outcome.STALLED), outcome
         )
-        converged = (first * first <= loss_tol) & (second * second <= loss_tol)
+        converged = (first * first <= limits.loss_tol) & (second * second <= limits.loss_tol)
         outcome = jnp.where(converged, int(Outcome.CONVERGED), outcome)
         usable = jnp.isfinite(start.velocity).all(0) & (lanes.step_size > _TINY)
         outcome = jnp.where(usable, outcome, int(Outcome.FAILED))
@@ -137,7 +145,7 @@ def advance(
         a = with_top_entry(trial.a, problem.log_gap + trial.growth)
         scale = jnp.maximum(jnp.abs(a).max(0), _TINY)
         error = jnp.maximum(jnp.abs(trial.a_error).max(0) / scale, jnp.abs(trial.growth_error))
-        error = error / rtol
+        error = error / limits.rtol
         accept = active & (error <= 1.0)  # false for nan
         factor = jnp.where(
             jnp.isfinite(error),

@@ -26,6 +26,7 @@ from ssmbias._types import AnyArray, Array, ScalarLike
 from ssmbias.dynamics.inputs import as_log_gaps, as_save_times
 from ssmbias.dynamics.lanes import (
     Lanes,
+    Limits,
     Problem,
     advance,
     initial_lanes,
@@ -64,7 +65,7 @@ class Theorem1Config:
             raise ValueError(f"rtol={self.rtol!r}: must lie in [1e-14, 1e-2]")
         if not self.loss_tol >= 1e-30:
             raise ValueError(
-                f"loss_tol={self.loss_tol!r}: must be at least 1e-30, the rounding level of the loss"
+                f"loss_tol={self.loss_tol!r}: must be at least 1e-30, where rounding begins"
             )
         if not self.horizon > 0:
             raise ValueError(f"horizon={self.horizon!r}: must be greater than 0")
@@ -120,39 +121,33 @@ class _EngineOutput(NamedTuple):
     saved_time: Float[Array, "time lane"]
 
 
-def _run_chunk(runs: _EngineInput, seq_len: int, config: Theorem1Config) -> _EngineOutput:
+def _run_chunk(runs: _EngineInput, limits: Limits, seq_len: int) -> _EngineOutput:
     """All lanes of one chunk through every saved time to the horizon."""
     problem = Problem(runs.log_gap, runs.strength)
-    settings = {
-        "seq_len": seq_len,
-        "rtol": config.rtol,
-        "loss_tol": config.loss_tol,
-        "max_steps": config.max_steps,
-    }
     stretch = 2.0 / (1.0 + runs.strength)
 
     def visit(lanes: Lanes, time: Array) -> tuple[Lanes, tuple[Array, Array, Array]]:
-        lanes = advance(lanes, problem, time * stretch, **settings)
+        lanes = advance(lanes, problem, time * stretch, seq_len, limits)
         return lanes, (lanes.a, lanes.growth, lanes.stretched_time)
 
     lanes = initial_lanes(runs.a0, problem, seq_len)
-    lanes, saved = jax.lax.scan(visit, lanes, jnp.minimum(runs.save_times, config.horizon))
-    lanes = advance(lanes, problem, config.horizon * stretch, **settings)
+    lanes, saved = jax.lax.scan(visit, lanes, jnp.minimum(runs.save_times, limits.horizon))
+    lanes = advance(lanes, problem, limits.horizon * stretch, seq_len, limits)
     running = lanes.outcome == Outcome.RUNNING
     lanes = lanes._replace(outcome=jnp.where(running, int(Outcome.HORIZON), lanes.outcome))
     return _EngineOutput(lanes, *saved)
 
 
 @functools.lru_cache(maxsize=256)
-def _engine(seq_len: int, config: Theorem1Config) -> Callable[..., _EngineOutput]:
+def _engine(seq_len: int, lanes_per_chunk: int | None) -> Callable[..., _EngineOutput]:
     """The compiled engine for one set of static choices, with its batching rule."""
 
     @custom_vmap
-    def run(runs: _EngineInput) -> _EngineOutput:
-        return _run_in_chunks(runs, seq_len, config)
+    def run(runs: _EngineInput, limits: Limits) -> _EngineOutput:
+        return _run_in_chunks(runs, limits, seq_len, lanes_per_chunk)
 
     @run.def_vmap
-    def _fold_into_lanes(axis_size, in_batched, runs):  # pyright: ignore[reportUnusedFunction]
+    def _fold_into_lanes(axis_size, in_batched, runs, limits):  # pyright: ignore[reportUnusedFunction]
         def fold(x: Array, batched: bool) -> Array:
             if batched:
                 x = jnp.moveaxis(x, 0, -2)
@@ -164,20 +159,21 @@ def _engine(seq_len: int, config: Theorem1Config) -> Callable[..., _EngineOutput
             x = x.reshape(*x.shape[:-1], axis_size, x.shape[-1] // axis_size)
             return jnp.moveaxis(x, -2, 0)
 
-        out = jax.tree.map(unfold, run(jax.tree.map(fold, runs, in_batched[0])))
+        out = jax.tree.map(unfold, run(jax.tree.map(fold, runs, in_batched[0]), limits))
         return out, jax.tree.map(lambda _: True, out)
 
     return jax.jit(run)
 
 
-def _run_in_chunks(runs: _EngineInput, seq_len: int, config: Theorem1Config) -> _EngineOutput:
+def _run_in_chunks(
+    runs: _EngineInput, limits: Limits, seq_len: int, chunk: int | None
+) -> _EngineOutput:
     """Split lanes into chunks of like cost, which run one after another."""
     num_lanes = runs.strength.shape[0]
-    chunk = config.lanes_per_chunk
     if chunk is None:
         chunk = _CPU_CHUNK if jax.default_backend() == "cpu" else max(1, num_lanes)
     if num_lanes <= chunk:
-        return _run_chunk(runs, seq_len, config)
+        return _run_chunk(runs, limits, seq_len)
     # A chunk lasts as long as its slowest lane, and the number of steps depends first on the
     # strength: neighbours in strength share a chunk. The last chunk is filled with repeats.
     order = jnp.argsort(runs.strength)
@@ -195,7 +191,7 @@ def _run_in_chunks(runs: _EngineInput, seq_len: int, config: Theorem1Config) -> 
         x = x.reshape(*x.shape[:-2], num_chunks * chunk)
         return jnp.take(x, inverse, axis=-1)
 
-    out = jax.lax.map(lambda part: _run_chunk(part, seq_len, config), jax.tree.map(split, runs))
+    out = jax.lax.map(lambda part: _run_chunk(part, limits, seq_len), jax.tree.map(split, runs))
     return jax.tree.map(join, out)
 
 
@@ -261,8 +257,15 @@ def simulate_theorem1(
     else:
         gap = as_log_gaps(log_gap, ndim=0, name="log_gap")
     times = jnp.zeros(0) if save_times is None else as_save_times(save_times)
-    out = _engine(seq_len, config or Theorem1Config())(
-        _EngineInput(descending[:, None], gap[None], rho[None], times[:, None])
+    config = config or Theorem1Config()
+    limits = Limits(
+        rtol=jnp.float64(config.rtol),
+        loss_tol=jnp.float64(config.loss_tol),
+        max_steps=jnp.int32(config.max_steps),
+        horizon=jnp.float64(config.horizon),
+    )
+    out = _engine(seq_len, config.lanes_per_chunk)(
+        _EngineInput(descending[:, None], gap[None], rho[None], times[:, None]), limits
     )
     lanes = jax.tree.map(lambda x: x[..., 0], out.lanes)
     inverse = jnp.argsort(order)

@@ -66,7 +66,7 @@ def clean_limit(
     Example:
       >>> limit = clean_limit(jnp.array([0.02, 0.01]), seq_len=7)
       >>> [f"{x:.6f}" for x in limit]
-      ['1.000000', '0.010161']
+      ['1.000000', '0.010163']
 
     References:
       Slutzky et al. (2025), arXiv:2410.10473, Section 3; derivation in docs/theory.md (M1).

@@ -105,7 +105,7 @@ def tied_limit(state_dim: int, seq_len: int, multiplicity: int) -> tuple[float, 
       (1.0, 0.0)
       >>> alpha, beta = tied_limit(10, 7, 2)
       >>> f"{alpha:.6f} {beta:.6f}"
-      '0.890874 -0.097718'
+      '0.890898 -0.097724'
 
     References:
       Slutzky et al. (2025), arXiv:2410.10473, Theorem 1 (reference trajectory); derivation in

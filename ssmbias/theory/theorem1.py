@@ -42,7 +42,7 @@ def poison_bound(
 
     Example:
       >>> f"{poison_bound(state_dim=10, seq_len=7):.4e}"
-      '9.0687e-04'
+      '9.0682e-04'
 
     References:
       Slutzky et al. (2025), arXiv:2410.10473, Theorem 1.

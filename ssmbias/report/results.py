@@ -1,0 +1,124 @@
+"""Saved results of a run: reading them back, and writing beside them without leaving halves."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+SCHEMA = "ssmbias.verify/1"
+"""What `results.json` calls its layout; docs/results-schema.md describes it."""
+
+RESULTS_FILE = "results.json"
+ARRAYS_FILE = "arrays.npz"
+VERDICTS = ("holds", "violated", "inconclusive")
+
+_ROW_KEYS = ("claim", "setting", "kind", "quantity", "tolerance", "verdict")
+_AGAIN = "run `make verify` again"
+
+
+def load_results(run_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read a run folder, and refuse what no finished run has written.
+
+    Nothing in the files is executed: JSON and plain numbers only, no pickles.
+
+    Args:
+      run_dir: folder that holds `results.json` and `arrays.npz`.
+
+    Returns:
+      The results as a mapping (see docs/results-schema.md), and the arrays by name, such as
+      `"t7/error/clean/measured"`.
+
+    Raises:
+      ValueError: the folder or a file is missing, is cut off, or is not of this schema; the
+        message names the file and the remedy.
+
+    Example:
+      >>> load_results("no/such/run")
+      Traceback (most recent call last):
+      ...
+      ValueError: run_dir='no/such/run': no such folder; give the folder that `make verify` printed
+    """
+    folder = Path(run_dir)
+    if not folder.is_dir():
+        raise ValueError(
+            f"run_dir={str(run_dir)!r}: no such folder; give the folder that `make verify` printed"
+        )
+    return _read_results(folder / RESULTS_FILE), _read_arrays(folder / ARRAYS_FILE)
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"{path}: missing, so this is no finished run; {_AGAIN}")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise ValueError(f"{path}: not readable as JSON ({err}); {_AGAIN}") from err
+    schema = results.get("schema") if isinstance(results, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(
+            f"{path}: schema is {schema!r}, this version reads {SCHEMA!r}; "
+            "use the version of ssmbias that wrote it, or " + _AGAIN
+        )
+    claims, evidence = results.get("claims"), results.get("evidence")
+    if not isinstance(claims, dict) or not all(isinstance(c, dict) for c in claims.values()):
+        raise ValueError(f"{path}: `claims` must map ids to descriptions; {_AGAIN}")
+    if not isinstance(evidence, list):
+        raise ValueError(f"{path}: `evidence` must be a list; {_AGAIN}")
+    for index, row in enumerate(evidence):
+        missing = [k for k in _ROW_KEYS if not isinstance(row, dict) or k not in row]
+        if missing:
+            raise ValueError(f"{path}: evidence[{index}] lacks {', '.join(missing)}; {_AGAIN}")
+        if row["verdict"] not in VERDICTS:
+            raise ValueError(
+                f"{path}: evidence[{index}] has verdict {row['verdict']!r}, "
+                f"not one of {', '.join(VERDICTS)}; {_AGAIN}"
+            )
+    return results
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise ValueError(f"{path}: missing, so there is nothing to draw; {_AGAIN}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as err:
+        # AttributeError: a lone .npy array under this name has no `files`.
+        raise ValueError(f"{path}: not a readable archive of plain arrays ({err}); {_AGAIN}") from err
+
+
+def count_verdicts(results: Mapping[str, Any]) -> dict[str, int]:
+    """How many rows of the evidence have each verdict.
+
+    Example:
+      >>> count_verdicts({"evidence": [{"verdict": "holds"}]})
+      {'holds': 1, 'violated': 0, 'inconclusive': 0}
+    """
+    verdicts = [row["verdict"] for row in results["evidence"]]
+    return {verdict: verdicts.count(verdict) for verdict in VERDICTS}
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
+    """Write a file that is either complete or not there.
+
+    Args:
+      path: where the file is to be; its folder exists.
+      write: called with a binary stream.
+
+    Returns:
+      `path`.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as stream:
+            write(stream)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
