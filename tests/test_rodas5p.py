@@ -80,7 +80,7 @@ def tree_density(tree: tuple) -> int:
 
 def order_defects(order: int, b: np.ndarray, alpha: np.ndarray, gamma: np.ndarray) -> np.ndarray:
     """Σ b_i Φ_i(τ) - 1/τ! over trees: a Rosenbrock method with exact Jacobian is of order p when
-    these vanish up to p (Hairer & Wanner II, Theorem IV.7.3).
+    these vanish up to p (Hairer & Wanner II, Section IV.7).
 
     A vertex with one child carries β = α + Γ, one with several children α.
     """

@@ -164,8 +164,8 @@ def judge(
         return Verdict.INCONCLUSIVE, "premise not met: " + "; ".join(
             f"{a.statement} ({a.detail})" if a.detail else a.statement for a in unmet
         )
-    if not math.isfinite(residual) or not math.isfinite(tolerance):
-        return Verdict.INCONCLUSIVE, f"residual {residual} or tolerance {tolerance} is not finite"
+    if math.isnan(residual) or not math.isfinite(tolerance):
+        return Verdict.INCONCLUSIVE, f"residual {residual} or tolerance {tolerance} is not a number"
     if residual <= tolerance:
         return Verdict.HOLDS, ""
     return Verdict.VIOLATED, f"difference {residual:.3g} exceeds the tolerance {tolerance:.3g}"

@@ -238,9 +238,13 @@ def _run(
     last, steps = solution.ys
     final: _State = jax.tree.map(lambda x: x[-1], last)
     end = final.time
+    # One batch of landings for the saved times and the horizon: one solver to compile.
+    wanted = jnp.minimum(end, config.horizon)[None]
+    if save_times is not None:
+        wanted = jnp.concatenate([jnp.minimum(save_times, wanted), wanted])
+    landed = jax.vmap(lambda time: _land(problem, steps, time, end, config))(wanted)
     stopped_at_horizon = end > config.horizon
-    at_horizon = _land(problem, steps, jnp.minimum(end, config.horizon), end, config)
-    final = jax.tree.map(lambda x, y: jnp.where(stopped_at_horizon, x, y), at_horizon, final)
+    final = jax.tree.map(lambda x, y: jnp.where(stopped_at_horizon, x[-1], y), landed, final)
     model = _model(final.theta, problem.frame)
     loss = _loss(model, problem.data)
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(final)]))
@@ -253,7 +257,13 @@ def _run(
     outcome = jnp.where(finite, outcome, int(Outcome.FAILED)).astype(jnp.int32)
     saved = None
     if save_times is not None:
-        saved = jax.vmap(lambda t: _land(problem, steps, t, final.time, config))(save_times)
+        # Beyond the end the final state is repeated.
+        beyond = save_times >= final.time
+        saved = jax.tree.map(
+            lambda x, y: jnp.where(beyond.reshape(-1, *(1,) * (y.ndim - 1)), y, x[:-1]),
+            landed,
+            jax.tree.map(lambda y: y[None], final),
+        )
     return final, outcome, solution.stats["num_steps"], saved
 
 

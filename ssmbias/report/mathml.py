@@ -36,15 +36,69 @@ _CLOSING = frozenset(")]}|‖⟩!′″")
 
 # Formulas come from files: what is not plain mathematics (links, scripts) does not pass.
 _ELEMENTS = frozenset(
-    "math mrow mi mn mo mtext mspace ms mfrac msqrt mroot mstyle mpadded mphantom msub msup "
-    "msubsup munder mover munderover mmultiscripts mprescripts none mtable mtr mtd menclose "
-    "semantics".split()
+    [
+        "math",
+        "mrow",
+        "mi",
+        "mn",
+        "mo",
+        "mtext",
+        "mspace",
+        "ms",
+        "mfrac",
+        "msqrt",
+        "mroot",
+        "mstyle",
+        "mpadded",
+        "mphantom",
+        "msub",
+        "msup",
+        "msubsup",
+        "munder",
+        "mover",
+        "munderover",
+        "mmultiscripts",
+        "mprescripts",
+        "none",
+        "mtable",
+        "mtr",
+        "mtd",
+        "menclose",
+        "semantics",
+    ]
 )
 _ATTRIBUTES = frozenset(
-    "display form stretchy fence separator accent accentunder lspace rspace minsize maxsize "
-    "movablelimits largeop symmetric linethickness columnalign columnspacing rowspacing "
-    "columnlines rowlines mathvariant displaystyle scriptlevel width height depth voffset "
-    "notation alttext".split()
+    [
+        "display",
+        "form",
+        "stretchy",
+        "fence",
+        "separator",
+        "accent",
+        "accentunder",
+        "lspace",
+        "rspace",
+        "minsize",
+        "maxsize",
+        "movablelimits",
+        "largeop",
+        "symmetric",
+        "linethickness",
+        "columnalign",
+        "columnspacing",
+        "rowspacing",
+        "columnlines",
+        "rowlines",
+        "mathvariant",
+        "displaystyle",
+        "scriptlevel",
+        "width",
+        "height",
+        "depth",
+        "voffset",
+        "notation",
+        "alttext",
+    ]
 )
 
 

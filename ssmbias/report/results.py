@@ -90,7 +90,9 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as err:
         # AttributeError: a lone .npy array under this name has no `files`.
-        raise ValueError(f"{path}: not a readable archive of plain arrays ({err}); {_AGAIN}") from err
+        raise ValueError(
+            f"{path}: not a readable archive of plain arrays ({err}); {_AGAIN}"
+        ) from err
 
 
 def count_verdicts(results: Mapping[str, Any]) -> dict[str, int]:

@@ -181,7 +181,7 @@ def _fill(table: Table, rows: Sequence[VerdictRow], hidden: Iterable[str]) -> Ta
             table.add_section()
         before = row.claim
         # Text, because a string would be read as markup.
-        style = {index: _COLOURS[row.verdict] for index in (0, 6)}
+        style = dict.fromkeys((0, 6), _COLOURS[row.verdict])
         table.add_row(*(Text(row[index], style=style.get(index, "")) for index in shown))
     return table
 

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ssmbias._checks import as_float64, require_nonnegative, require_seq_len
+from ssmbias._checks import as_float64, require_seq_len
 from ssmbias._types import AnyArray, Array, ScalarLike
 from ssmbias.data.lag_gram import require_training_set
-from ssmbias.data.sequences import TrainingSet
+from ssmbias.data.sequences import TrainingSet, require_strength
 from ssmbias.models.ssm import DiagonalSSM, apply, require_ssm
 
 
@@ -171,7 +171,7 @@ def theorem1_velocity(
       strength: poison strength $\rho \ge 0$; may be traced.
 
     Returns:
-      The velocity of each entry.
+      The velocity of each entry; `nan` for a traced strength below 0.
 
     Raises:
       ValueError: an argument is out of range.
@@ -185,11 +185,9 @@ def theorem1_velocity(
     """
     a = as_float64("a", a, ndim=1)
     seq_len = require_seq_len(seq_len, minimum=4, odd=False)
-    rho = as_float64("strength", strength, ndim=0)
-    require_nonnegative("strength", rho)
+    rho = require_strength(strength)
     baseline = (seq_len - 1) * (1.0 - jnp.sum(a ** (seq_len - 1))) * a ** (seq_len - 2)
-    velocity = 2.0 / (1.0 + rho) * (baseline + rho * (1.0 - jnp.sum(a)))
-    return jnp.where(rho >= 0, velocity, jnp.nan)
+    return 2.0 / (1.0 + rho) * (baseline + rho * (1.0 - jnp.sum(a)))
 
 
 def _checked(model, training_set, targets):

@@ -1,10 +1,12 @@
 r"""How far two sides of an identity are apart, in units in which rounding is a few epsilon.
 
 A residual divides the difference of the two sides by the sum of the absolute values of all
-terms that were added up on the way to them, residuals of the training data included
-(`velocity_scale`). Sums in different orders then differ by a few $\epsilon = 2.2\cdot10^{-16}$,
-also near zero loss, where the terms cancel and a relative difference would mean nothing; the
-bound is $\epsilon$ times the number of additions and factors in sequence, about $d + n + 2\kappa$.
+terms that were added up on the way to them, down to the outputs and labels of the training
+sequences (`velocity_scale`). Sums in different orders then differ by a few
+$\epsilon = 2.2\cdot10^{-16}$, at most $\epsilon$ times the number of roundings in sequence, about
+$d + n + 2\kappa$; also near zero loss, where the terms cancel and a relative difference would
+mean nothing. There a wrong formula passes as well, with a residual of the size of that
+cancellation: check an identity all along a flow, never at its end alone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from jaxtyping import Float
 
 from ssmbias._checks import as_float64, require_choice, require_nonnegative, require_seq_len
 from ssmbias._types import AnyArray, Array, ScalarLike
-from ssmbias.data.sequences import TrainingSet
+from ssmbias.data.sequences import TrainingSet, require_strength
 from ssmbias.models.ssm import DiagonalSSM, require_ssm
 from ssmbias.theory.identities import flow_velocity, theorem1_velocity, velocity_scale
 from ssmbias.theory.invariants import balancedness, balancedness_rate, energy_rate, log_gap_rate
@@ -148,7 +150,7 @@ def theorem1_residual(
     predicted = theorem1_velocity(a, seq_len, strength)
     power = require_seq_len(seq_len, minimum=4, odd=False) - 2
     size = jnp.abs(as_float64("a", a, ndim=1))
-    rho = as_float64("strength", strength, ndim=0)
+    rho = require_strength(strength)
     baseline = (power + 1) * (1.0 + jnp.sum(size ** (power + 1))) * size**power
     scale = 2.0 / (1.0 + rho) * (baseline + rho * (1.0 + jnp.sum(size)))
     return relative_residual(velocity, predicted, scale)

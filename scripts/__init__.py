@@ -1,0 +1,1 @@
+"""Command-line programs, shipped as `ssmbias.scripts`."""

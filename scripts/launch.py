@@ -1,0 +1,70 @@
+"""What the command-line programs share: set-up of JAX, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import jax
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+HOLDS, VIOLATED, BAD_INPUT = 0, 1, 2
+
+
+def set_up_jax() -> None:
+    """Double precision, and a cache of compiled code that the next run of a program finds."""
+    if os.environ.get("JAX_ENABLE_X64", "1").lower() in ("0", "false", "no"):
+        raise ValueError(
+            "JAX_ENABLE_X64=0: claims are verified in float64 only; unset it, or set it to 1"
+        )
+    jax.config.update("jax_enable_x64", True)
+    if not jax.config.jax_compilation_cache_dir:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "ssmbias" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def run(job: Callable[[dict, Path], int], config_name: str) -> None:
+    """Run `job(config, output folder)` under Hydra, once or (-m) many times, and exit.
+
+    The exit code is the largest one that a job returned; bad input prints one line and exits 2.
+    """
+    codes = [HOLDS]
+
+    @hydra.main(version_base="1.3", config_path="pkg://ssmbias.conf", config_name=config_name)
+    def main(cfg: DictConfig) -> None:
+        mapping = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        assert isinstance(mapping, dict)
+        folder = hydra.core.hydra_config.HydraConfig.get().runtime.output_dir
+        codes.append(job(mapping, Path(folder)))
+
+    # Hydra would print a traceback of its own and exit with 1: take the exception instead.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        main()
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted: start again with the same hydra.run.dir to go on", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(max(codes))
+
+
+def console() -> Console:
+    """A console that is as wide as a table needs where there is no terminal to ask."""
+    return Console(width=None if sys.stdout.isatty() else 120)
+
+
+def _one_line(error: BaseException) -> str:
+    """The message of an error and of what caused it, without line breaks."""
+    parts = [str(error)]
+    if error.__cause__ is not None and isinstance(error, HydraException):
+        parts.append(str(error.__cause__))
+    return " ".join(" ".join(parts).split())

@@ -1,0 +1,30 @@
+"""ssmbias: theory about the implicit bias of structured state space models, checked by simulation.
+
+Everything that is verified is computed in float64: set JAX_ENABLE_X64=1, or call
+``jax.config.update("jax_enable_x64", True)`` before the first array is made. Importing the
+package changes nothing.
+"""
+
+from __future__ import annotations
+
+from ssmbias import claims, config, data, dynamics, metrics, models, theory
+from ssmbias.dynamics import gradient_flow, simulate_theorem1
+from ssmbias.metrics import effective_rank, generalization_error
+from ssmbias.verification import verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "claims",
+    "config",
+    "data",
+    "dynamics",
+    "effective_rank",
+    "generalization_error",
+    "gradient_flow",
+    "metrics",
+    "models",
+    "simulate_theorem1",
+    "theory",
+    "verify",
+]

@@ -1,0 +1,88 @@
+"""What all figures share: the style of print, colours, and small helpers.
+
+Matplotlib is used through its objects and the Agg canvas; pyplot and its global state are left
+alone. Colours are Okabe and Ito's, which colour-blind readers can tell apart: blues are clean,
+reds are poisoned, everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+Arrays: TypeAlias = Mapping[str, np.ndarray]
+
+DPI = 200
+SINGLE, DOUBLE = 3.4, 7.0
+"""Widths of one and of two columns, in inches."""
+
+BLUE, SKY, RED, ORANGE = "#0072B2", "#56B4E9", "#D55E00", "#E69F00"
+GREY, PALE = "#595959", "#B3B3B3"
+
+_STYLE = {
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "font.size": 9.0,
+    "axes.titlesize": 9.0,
+    "axes.labelsize": 9.0,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "legend.fontsize": 8.0,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
+    "figure.constrained_layout.use": True,
+    # TrueType, not Type 3: what publishers ask for. Text stays text.
+    "pdf.fonttype": 42,
+}
+
+
+@contextlib.contextmanager
+def print_style() -> Iterator[None]:
+    """Matplotlib's settings for these figures; those of the caller return afterwards.
+
+    Wrap `figure.savefig(...)` in it to get tick labels and embedded fonts as `save_figures`
+    does.
+
+    Example:
+      >>> before = dict(matplotlib.rcParams)
+      >>> with print_style():
+      ...     matplotlib.rcParams["pdf.fonttype"]
+      42
+      >>> dict(matplotlib.rcParams) == before
+      True
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def settings_of(arrays: Arrays) -> list[str]:
+    """Names of the settings that have arrays, in the order in which they were saved."""
+    return list(dict.fromkeys(key.split("/", 1)[0] for key in arrays if "/" in key))
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, on the Agg canvas."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def absolute(symbol: str) -> str:
+    """An absolute value, with bars that cannot be taken for letters."""
+    return rf"$\mid\!{symbol}\!\mid$"
