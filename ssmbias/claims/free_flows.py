@@ -100,7 +100,12 @@ def simulate_free_flows(setting: Setting, num_seeds: int) -> FreeFlows:
     training_set, targets = jax.vmap(over_strength, in_axes=(0, None))(
         keys[:, 1], jnp.array(_STRENGTHS)
     )
-    result = jax.jit(jax.vmap(jax.vmap(flow, in_axes=(None, 0))))(start, training_set)
+    # One mapped axis: tracing a solver through a second one would cost seconds.
+    lanes = (num_seeds, len(_STRENGTHS))
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), training_set)
+    repeated = jax.tree.map(lambda x: jnp.repeat(x, lanes[1], axis=0), start)
+    result = jax.jit(jax.vmap(flow))(repeated, flat)
+    result = jax.tree.map(lambda x: x.reshape(*lanes, *x.shape[1:]), result)
     outcomes = np.asarray(result.outcome)
     bad = (outcomes == Outcome.FAILED) | (outcomes == Outcome.MAX_STEPS)
     reason = Outcome(int(outcomes[bad][0])).explanation if bad.any() else ""

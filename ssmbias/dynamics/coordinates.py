@@ -16,73 +16,71 @@ import numpy as np
 from jaxtyping import Float
 
 from ssmbias._types import Array
-from ssmbias.data import LagGram, gram_omega
-from ssmbias.models import DiagonalSSM, impulse_response
+from ssmbias.data import LagGram
+from ssmbias.models import DiagonalSSM
 
 _EPS = float(np.finfo(np.float64).eps)
 
 
-def force(model: DiagonalSSM, data: LagGram) -> Float[Array, " lag"]:
-    """ω, the force of the data on every lag 0..κ-1 (minus the gradient of the loss in h)."""
-    return gram_omega(impulse_response(model, data.response.shape[0]), data)
+class Force(NamedTuple):
+    """What the data do to a student, and what that was computed from.
 
-
-def force_rounding(model: DiagonalSSM, data: LagGram) -> Float[Array, " lag"]:
-    """Size of the rounding error of `force`: the sum of the absolute values of its terms x 8 eps.
-
-    Eight covers the handful of roundings that each term passes through (powers, products, sums).
+    Attributes:
+      powers: a_j^l for l = 0..κ-1, by repeated multiplication (right for a <= 0).
+      error: h* - h.
+      omega: ω = 2 G (h* - h), minus the gradient of the loss in h.
+      gamma: γ_l = (l+1) ω_{l+1}, l = 0..κ-2, the coefficients of g' for g(z) = Σ_l ω_l z^l.
     """
-    magnitudes = jnp.abs(data.response) + impulse_response(
-        DiagonalSSM(*map(jnp.abs, model)), data.response.shape[0]
-    )
-    return 16.0 * _EPS * (jnp.abs(data.gram) @ magnitudes)
+
+    powers: Float[Array, "lag state"]
+    error: Float[Array, " lag"]
+    omega: Float[Array, " lag"]
+    gamma: Float[Array, " lag-1"]
 
 
-def slope_coefficients(omega: Float[Array, " lag"]) -> Float[Array, " lag-1"]:
-    """γ_l = (l+1) ω_{l+1}, the coefficients of g' for g(z) = Σ_l ω_l z^l."""
-    return omega[1:] * jnp.arange(1.0, omega.shape[0])
+def force(model: DiagonalSSM, data: LagGram) -> Force:
+    """The force of the data on every lag.
 
-
-def polynomial(coeffs: Float[Array, " lag"], z: Float[Array, " state"]) -> Float[Array, " state"]:
-    """Σ_l coeffs_l z^l by Horner's rule (right for z <= 0, finite gradients at 0)."""
-    total = jnp.zeros_like(z)
-    for coeff in coeffs[::-1]:
-        total = total * z + coeff
-    return total
-
-
-def divided_difference(
-    coeffs: Float[Array, " lag"], x: Float[Array, " gap"], y: Float[Array, " gap"]
-) -> Float[Array, " gap"]:
-    """Σ_l coeffs_l (x^l - y^l)/(x - y) without cancellation, also at x = y.
-
-    Horner's rule divided by x - y: with P_k the partial polynomial in y,
-    D_{k+1} = D_k x + P_k and P_{k+1} = P_k y + c.
+    Written out here, on one table of powers, because a solver traces it dozens of times.
     """
-    difference = jnp.zeros_like(x)
-    partial = jnp.zeros_like(y)
-    for coeff in coeffs[::-1]:
-        difference = difference * x + partial
-        partial = partial * y + coeff
-    return difference
+    powers = _powers(model.a, data.response.shape[0])
+    error = data.response - powers @ (model.b * model.c)
+    omega = 2.0 * (data.gram @ error)
+    return Force(powers, error, omega, _times_lag(omega))
 
 
-def velocity(
-    model: DiagonalSSM, omega: Float[Array, " lag"], trainable: tuple[str, ...]
-) -> DiagonalSSM:
-    """dθ/dt under the force ω (Proposition 1); zero for what is not trained."""
-    a, b, c = model
-    zero = jnp.zeros_like(a)
-    g = polynomial(omega, a)
-    return DiagonalSSM(
-        a=b * c * polynomial(slope_coefficients(omega), a) if "a" in trainable else zero,
-        b=c * g if "b" in trainable else zero,
-        c=b * g if "c" in trainable else zero,
-    )
+def force_rounding(model: DiagonalSSM, data: LagGram) -> Force:
+    """Size of the rounding error of `force`: 16 eps times the sum of its terms' absolute values.
+
+    Sixteen covers the dozen roundings that a term passes through (powers, products, sums).
+    """
+    powers = _powers(jnp.abs(model.a), data.response.shape[0])
+    size = jnp.abs(data.response) + powers @ jnp.abs(model.b * model.c)
+    omega = 16.0 * _EPS * (jnp.abs(data.gram) @ size)
+    return Force(powers, size, omega, _times_lag(omega))
+
+
+def loss(model: DiagonalSSM, data: LagGram) -> Float[Array, ""]:
+    """The training loss (h* - h)ᵀ G (h* - h)."""
+    error = force(model, data).error
+    return error @ (data.gram @ error)
+
+
+def velocity(model: DiagonalSSM, at: Force, trainable: tuple[str, ...]) -> dict[str, Array]:
+    """dθ/dt of the trained leaves (Proposition 1)."""
+    b, c = model.b, model.c
+    rates = {}
+    if "a" in trainable:
+        rates["a"] = b * c * (at.gamma @ at.powers[:-1])
+    if "b" in trainable:
+        rates["b"] = c * (at.omega @ at.powers)
+    if "c" in trainable:
+        rates["c"] = b * (at.omega @ at.powers)
+    return rates
 
 
 def curvature_scale(
-    model: DiagonalSSM, data: LagGram, trainable: tuple[str, ...]
+    model: DiagonalSSM, at: Force, data: LagGram, trainable: tuple[str, ...]
 ) -> Float[Array, ""]:
     """A smooth bound of the size of the loss's Hessian: the rate of the solver's clock.
 
@@ -90,27 +88,22 @@ def curvature_scale(
     sum of squares of Σ_l ω_l ∂²h_l over the trained blocks. On the plateau near zero the second
     part is the rate of escape, however small; near a solution the first part dominates.
     """
-    omega = force(model, data)
-    gamma = slope_coefficients(omega)
-    a, b, c = model
-    lags = jnp.arange(1.0, data.response.shape[0])
-    power = jnp.cumprod(jnp.concatenate([jnp.ones((1, a.shape[0])), _rows(a, lags.shape[0])]), 0)
-    slope = jnp.concatenate([jnp.zeros((1, a.shape[0])), lags[:, None] * power[:-1]])
-    blocks, curvature = [], [jnp.zeros_like(a)]
-    second = gamma[1:] * lags[:-1]
+    b, c = model.b, model.c
+    blocks, curvature = [], [jnp.zeros_like(model.a)]
     if "a" in trainable:
+        lags = jnp.arange(1.0, data.response.shape[0])[:, None]
+        slope = jnp.concatenate([jnp.zeros_like(at.powers[:1]), lags * at.powers[:-1]])
         blocks.append((b * c)[None] * slope)
-        curvature.append(b * c * polynomial(second, a))
+        curvature.append(b * c * (_times_lag(at.gamma) @ at.powers[:-2]))
     if "b" in trainable:
-        blocks.append(c[None] * power)
+        blocks.append(c[None] * at.powers)
     if "c" in trainable:
-        blocks.append(b[None] * power)
-    if "a" in trainable and "b" in trainable:
-        curvature.append(c * polynomial(gamma, a))
-    if "a" in trainable and "c" in trainable:
-        curvature.append(b * polynomial(gamma, a))
+        blocks.append(b[None] * at.powers)
+    if "a" in trainable and len(trainable) > 1:
+        g_slope = at.gamma @ at.powers[:-1]
+        curvature += [c * g_slope] * ("b" in trainable) + [b * g_slope] * ("c" in trainable)
     if "b" in trainable and "c" in trainable:
-        curvature.append(polynomial(omega, a))
+        curvature.append(at.omega @ at.powers)
     jacobian = jnp.concatenate(blocks, axis=1)
     gauss_newton = 2.0 * jnp.sum(jacobian * (data.gram @ jacobian))
     squares = jnp.sum(jnp.stack(curvature) ** 2)
@@ -118,8 +111,16 @@ def curvature_scale(
     return gauss_newton + jnp.where(squares > 0, jnp.sqrt(safe), 0.0)
 
 
-def _rows(a: Float[Array, " state"], num: int) -> Float[Array, "lag state"]:
-    return jnp.broadcast_to(a[None], (num, a.shape[0]))
+def _powers(a: Float[Array, " state"], num_lags: int) -> Float[Array, "lag state"]:
+    rows = [jnp.ones_like(a)]
+    for _ in range(num_lags - 1):
+        rows.append(rows[-1] * a)
+    return jnp.stack(rows)
+
+
+def _times_lag(coeffs: Float[Array, " lag"]) -> Float[Array, " lag-1"]:
+    """Coefficients of the derivative of a polynomial."""
+    return coeffs[1:] * jnp.arange(1.0, coeffs.shape[0])
 
 
 class GapState(NamedTuple):
@@ -152,17 +153,19 @@ def entries(state: GapState, frame: GapFrame) -> Float[Array, " state"]:
     return state.anchor + jnp.concatenate([above, jnp.zeros(1)])
 
 
-def gap_velocity(
-    a: Float[Array, " state"], frame: GapFrame, omega: Float[Array, " lag"]
-) -> GapState:
-    """Time derivative of the gap coordinates at the descending diagonal `a` under the force ω.
+def gap_velocity(a: Float[Array, " state"], frame: GapFrame, at: Force) -> GapState:
+    """Time derivative of the gap coordinates at the descending diagonal `a`.
 
-    Exact ties stay exact, so their log-gap is not moved.
+    Quotients (x^l - y^l)/(x - y) = q_l of neighbours x > y follow q_{l+1} = x q_l + y^l, without
+    cancellation. Exact ties stay exact, so their log-gap is not moved.
     """
-    gamma = slope_coefficients(omega)
     product = frame.b[0] * frame.c[0]
-    growth = product * divided_difference(gamma, a[:-1], a[1:])
+    x = a[:-1]
+    quotients = [jnp.zeros_like(x)]
+    for lag in range(at.gamma.shape[0] - 1):
+        quotients.append(quotients[-1] * x + at.powers[lag, 1:])
+    growth = product * (at.gamma @ jnp.stack(quotients))
     return GapState(
-        anchor=product * polynomial(gamma, a[-1:])[0],
+        anchor=product * (at.gamma @ at.powers[:-1, -1]),
         growth=jnp.where(jnp.isneginf(frame.log_gaps), 0.0, growth),
     )

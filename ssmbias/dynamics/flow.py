@@ -21,12 +21,12 @@ from jaxtyping import Bool, Float, Int
 
 from ssmbias._checks import is_concrete
 from ssmbias._types import AnyArray, Array
-from ssmbias.data import LagGram, gram_loss
+from ssmbias.data import LagGram
 from ssmbias.dynamics import coordinates
 from ssmbias.dynamics.coordinates import GapFrame, GapState
 from ssmbias.dynamics.inputs import as_log_gaps, as_save_times
 from ssmbias.dynamics.trajectory import Outcome, Trajectory
-from ssmbias.models import DiagonalSSM, impulse_response
+from ssmbias.models import DiagonalSSM
 from ssmbias.models.ssm import require_ssm
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -131,17 +131,15 @@ def _model(theta: Any, frame: GapFrame | DiagonalSSM) -> DiagonalSSM:
 
 
 def _rate(
-    model: DiagonalSSM, frame: GapFrame | DiagonalSSM, omega: Array, trainable: tuple[str, ...]
+    model: DiagonalSSM,
+    frame: GapFrame | DiagonalSSM,
+    at: coordinates.Force,
+    trainable: tuple[str, ...],
 ) -> Any:
-    """dθ/dt in the moving coordinates under the force ω."""
+    """dθ/dt in the moving coordinates under a force."""
     if isinstance(frame, GapFrame):
-        return coordinates.gap_velocity(model.a, frame, omega)
-    velocity = coordinates.velocity(model, omega, trainable)
-    return {leaf: getattr(velocity, leaf) for leaf in trainable}
-
-
-def _loss(model: DiagonalSSM, data: LagGram) -> Array:
-    return gram_loss(impulse_response(model, data.response.shape[0]), data)
+        return coordinates.gap_velocity(model.a, frame, at)
+    return coordinates.velocity(model, at, trainable)
 
 
 def _is_stalled(state: _State, problem: _Problem, trainable: tuple[str, ...]) -> Array:
@@ -164,14 +162,16 @@ def _solve(problem: _Problem, start: _State, config: FlowConfig) -> diffrax.Solu
 
     def field(s: Any, state: _State, problem: _Problem) -> _State:
         model = _model(state.theta, problem.frame)
-        clock = coordinates.curvature_scale(model, problem.data, trainable)
+        at = coordinates.force(model, problem.data)
+        clock = coordinates.curvature_scale(model, at, problem.data, trainable)
         clock = jnp.maximum(clock, 1e-290)
-        omega = coordinates.force(model, problem.data)
-        rate = _rate(model, problem.frame, omega, trainable)
+        rate = _rate(model, problem.frame, at, trainable)
         return _State(jax.tree.map(lambda r: r / clock, rate), 1.0 / clock)
 
     def is_over(s: Any, state: _State, problem: _Problem, **_: Any) -> Array:
-        converged = _loss(_model(state.theta, problem.frame), problem.data) <= config.loss_tol
+        converged = (
+            coordinates.loss(_model(state.theta, problem.frame), problem.data) <= config.loss_tol
+        )
         late = state.time >= config.horizon
         return converged | late | _is_stalled(state, problem, trainable)
 
@@ -207,8 +207,7 @@ def _land(problem: _Problem, steps: _State, time: Array, end: Array, config: Flo
     def field(x: Any, theta: Any, args: tuple[_Problem, Array]) -> Any:
         problem, duration = args
         model = _model(theta, problem.frame)
-        omega = coordinates.force(model, problem.data)
-        rate = _rate(model, problem.frame, omega, trainable)
+        rate = _rate(model, problem.frame, coordinates.force(model, problem.data), trainable)
         return jax.tree.map(lambda r: r * duration, rate)
 
     solution = diffrax.diffeqsolve(
@@ -246,7 +245,7 @@ def _run(
     stopped_at_horizon = end > config.horizon
     final = jax.tree.map(lambda x, y: jnp.where(stopped_at_horizon, x[-1], y), landed, final)
     model = _model(final.theta, problem.frame)
-    loss = _loss(model, problem.data)
+    loss = coordinates.loss(model, problem.data)
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(final)]))
     spent = solution.result == diffrax.RESULTS.max_steps_reached
     ended = solution.result == diffrax.RESULTS.event_occurred
@@ -346,7 +345,7 @@ def gradient_flow(
         trajectory = _trajectory(saved, problem, times, final.time, inverse)
     return FlowResult(
         model=DiagonalSSM(*(x[inverse] for x in model)),
-        loss=_loss(model, data),
+        loss=coordinates.loss(model, data),
         outcome=outcome,
         time=final.time,
         num_steps=num_steps,
@@ -408,11 +407,11 @@ def _trajectory(
 
     def observe(theta: Any) -> tuple[DiagonalSSM, Array, Array, Array]:
         model = _model(theta, frame)
-        gamma = coordinates.slope_coefficients(coordinates.force(model, problem.data))
+        gamma = coordinates.force(model, problem.data).gamma
         gaps = model.a[:-1] - model.a[1:]
         if isinstance(frame, GapFrame):
             gaps = coordinates.gaps(theta, frame)
-        return model, _loss(model, problem.data), gamma, gaps
+        return model, coordinates.loss(model, problem.data), gamma, gaps
 
     model, loss, gamma, gaps = jax.vmap(observe)(saved.theta)
     a, b, c = (x[:, inverse] for x in model)

@@ -109,13 +109,20 @@ def error_points(arrays: Arrays) -> Iterator[ErrorPoints]:
     """What was saved, setting by setting; runs that failed are left out."""
     for setting in settings_of(arrays):
         strength = arrays.get(f"{setting}/error/poisoned/strength")
-        at, words = "", ""
+        at, at_words = "", ""
         if strength is not None:
             at = rf", $\rho={_in_powers_of_ten(float(strength))}$"
-            words = f", ρ = {float(strength):g}"
+            at_words = f", ρ = {float(strength):g}"
         for arm, prediction, label, words, colour, hollow in (
             ("clean", "clean", "clean, against M1", "clean", BLUE, False),
-            ("poisoned", "poisoned", f"poisoned{at}, against M2", f"poisoned{words}", RED, False),
+            (
+                "poisoned",
+                "poisoned",
+                f"poisoned{at}, against M2",
+                f"poisoned{at_words}",
+                RED,
+                False,
+            ),
             (
                 "poisoned_rho1",
                 "poisoned",

@@ -151,18 +151,21 @@ def save_figures(run_dir: str | os.PathLike[str]) -> list[Path]:
     paths = []
     for plan in plan_figures(results, arrays):
         figure = plan.draw()
-        # No dates in the files: the same results give the same bytes.
-        for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-            with print_style():
-                path = folder / f"{plan.name}.{suffix}"
-                save = figure.savefig
-                paths.append(
-                    write_atomically(
-                        path,
-                        lambda f, save=save, s=suffix, m=metadata: save(f, format=s, metadata=m),
-                    )
-                )
+        with print_style():
+            paths += [_save(figure, folder / f"{plan.name}.{suffix}") for suffix in _METADATA]
     return paths
+
+
+# No dates and versions in the files: the same results give the same bytes.
+_METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    suffix = path.suffix[1:]
+    return write_atomically(
+        path,
+        lambda stream: figure.savefig(stream, format=suffix, metadata=_METADATA[suffix]),
+    )
 
 
 def _horizons(results: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ ARRAYS_FILE = "arrays.npz"
 VERDICTS = ("holds", "violated", "inconclusive")
 
 _ROW_KEYS = ("claim", "setting", "kind", "quantity", "tolerance", "verdict")
+_NUMBER_KEYS = ("predicted", "measured", "residual", "tolerance", "margin")
 _AGAIN = "run `make verify` again"
 
 
@@ -68,12 +69,20 @@ def _read_results(path: Path) -> dict[str, Any]:
     claims, evidence = results.get("claims"), results.get("evidence")
     if not isinstance(claims, dict) or not all(isinstance(c, dict) for c in claims.values()):
         raise ValueError(f"{path}: `claims` must map ids to descriptions; {_AGAIN}")
+    for key in ("config", "versions", "hardware"):
+        if not isinstance(results.get(key, {}), dict):
+            raise ValueError(f"{path}: `{key}` must be a mapping; {_AGAIN}")
     if not isinstance(evidence, list):
         raise ValueError(f"{path}: `evidence` must be a list; {_AGAIN}")
     for index, row in enumerate(evidence):
         missing = [k for k in _ROW_KEYS if not isinstance(row, dict) or k not in row]
         if missing:
             raise ValueError(f"{path}: evidence[{index}] lacks {', '.join(missing)}; {_AGAIN}")
+        for key in _NUMBER_KEYS:
+            if not isinstance(row.get(key), int | float | None):
+                raise ValueError(
+                    f"{path}: evidence[{index}] has {key}={row[key]!r}, not a number; {_AGAIN}"
+                )
         if row["verdict"] not in VERDICTS:
             raise ValueError(
                 f"{path}: evidence[{index}] has verdict {row['verdict']!r}, "

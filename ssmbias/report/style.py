@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -25,7 +25,8 @@ SINGLE, DOUBLE = 3.4, 7.0
 BLUE, SKY, RED, ORANGE = "#0072B2", "#56B4E9", "#D55E00", "#E69F00"
 GREY, PALE = "#595959", "#B3B3B3"
 
-_STYLE = {
+# Any: how matplotlib annotates the keys differs between its versions.
+_STYLE: Any = {
     "font.family": "STIXGeneral",
     "mathtext.fontset": "stix",
     "font.size": 9.0,

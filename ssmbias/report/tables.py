@@ -19,9 +19,11 @@ COLUMNS = ("claim", "setting", "predicted", "measured", "difference", "tolerance
 _NUMERIC = frozenset({"predicted", "measured", "difference", "tolerance"})
 _COLOURS = {"holds": "green", "violated": "bold red", "inconclusive": "yellow"}
 
-# Below these terminal widths columns are left out: numbers that are cut off mislead.
-_ALL_FROM = 88
-_DIFFERENCE_FROM = 58
+# What is left out, in this order, where a terminal is too narrow: numbers cut off would mislead.
+_LAYOUTS = (COLUMNS, (*COLUMNS[:2], *COLUMNS[4:]), (*COLUMNS[:2], "verdict"))
+# Room that makes another column worth while, which says what was compared.
+_QUANTITY_WIDTH = 30
+_SETTING_WIDTH = 13
 
 
 class VerdictRow(NamedTuple):
@@ -107,26 +109,37 @@ def open_reasons(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
 class _FittingTable(Table):
     """A table that leaves out columns, instead of digits, where the terminal is narrow."""
 
-    rows_as_text: Sequence[VerdictRow] = ()
+    evidence: Sequence[Mapping[str, Any]] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        fitting = self._fitting(options.max_width)
-        yield from Table.__rich_console__(fitting, console, options)
+        yield from Table.__rich_console__(self._fitting(console, options), console, options)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Table.__rich_measure__(self._fitting(options.max_width), console, options)
+        return Table.__rich_measure__(self._fitting(console, options), console, options)
 
-    def _fitting(self, width: int) -> Table:
-        if width >= _ALL_FROM:
-            return self
-        hidden = {"predicted", "measured"}
-        if width < _DIFFERENCE_FROM:
-            hidden |= {"difference", "tolerance"}
-        table = _fill(Table(box=box.SIMPLE_HEAD), self.rows_as_text, hidden)
-        table.title, table.caption = self.title, self.caption
-        table.title_style, table.caption_style = self.title_style, self.caption_style
+    def _fitting(self, console: Console, options: ConsoleOptions) -> Table:
+        """The first layout whose columns fit; with a column more where there is room."""
+        table: Table = self
+        for layout in _LAYOUTS:
+            table = self._with(layout)
+            free = options.max_width - self._width(table, console, options)
+            if layout is COLUMNS and free >= _QUANTITY_WIDTH:
+                return self._with((*COLUMNS[:2], "quantity", *COLUMNS[2:]))
+            if free >= 0:
+                break
+        return table
+
+    def _with(self, columns: Sequence[str]) -> Table:
+        table = _fill(Table(box=box.SIMPLE_HEAD, pad_edge=False), self.evidence, columns)
+        table.title, table.title_style = self.title, self.title_style
+        table.caption, table.caption_style = self.caption, self.caption_style
         table.caption_justify = self.caption_justify
         return table
+
+    @staticmethod
+    def _width(table: Table, console: Console, options: ConsoleOptions) -> int:
+        wide = options.update(max_width=10_000)
+        return Table.__rich_measure__(table, console, wide).maximum
 
 
 def verdict_table(results: Mapping[str, Any]) -> Table:
@@ -134,8 +147,8 @@ def verdict_table(results: Mapping[str, Any]) -> Table:
 
     Columns are claim, setting, predicted, measured, difference, tolerance and verdict; a claim
     holds while its difference is at most its tolerance. Below stand the reasons of all that do
-    not hold. Made for 100 columns of text; in less than 88 the values are left out, in less
-    than 58 the differences as well.
+    not hold. Made for 100 columns of text. On a narrower terminal values are left out, then
+    differences; on a wider one what was compared is shown as well.
 
     Args:
       results: as returned by `load_results`.
@@ -149,8 +162,8 @@ def verdict_table(results: Mapping[str, Any]) -> Table:
       >>> [str(column.header) for column in table.columns][:3], table.row_count
       (['claim', 'setting', 'predicted'], 1)
     """
-    table = _FittingTable(box=box.SIMPLE_HEAD)
-    table.rows_as_text = verdict_rows(results)
+    table = _FittingTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.evidence = results["evidence"]
     counts = count_verdicts(results)
     worst = next((v for v in ("violated", "inconclusive") if counts[v]), "holds")
     table.title, table.title_style = Text(headline(results)), _COLOURS[worst]
@@ -162,27 +175,34 @@ def verdict_table(results: Mapping[str, Any]) -> Table:
             caption.append(f": {reason or 'no reason given'}\n")
         caption.rstrip()
         table.caption, table.caption_justify, table.caption_style = caption, "left", ""
-    return _fill(table, table.rows_as_text, frozenset())
+    return _fill(table, table.evidence, COLUMNS)
 
 
-def _fill(table: Table, rows: Sequence[VerdictRow], hidden: Iterable[str]) -> Table:
-    shown = [index for index, name in enumerate(COLUMNS) if name not in hidden]
-    for index in shown:
-        numeric = COLUMNS[index] in _NUMERIC
+def _fill(table: Table, evidence: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+    for name in columns:
+        numeric = name in _NUMERIC
         table.add_column(
-            COLUMNS[index],
+            name,
             justify="right" if numeric else "left",
-            no_wrap=numeric or COLUMNS[index] == "verdict",
+            no_wrap=numeric or name == "verdict",
             overflow="fold",
+            # Names of changed settings are long, and better folded than paid for with a column.
+            max_width=_SETTING_WIDTH if name == "setting" else None,
         )
     before = None
-    for row in rows:
-        if before not in (None, row.claim):
+    for row, cells in zip(evidence, verdict_rows({"evidence": evidence}), strict=True):
+        if before not in (None, cells.claim):
             table.add_section()
-        before = row.claim
+        before = cells.claim
         # Text, because a string would be read as markup.
-        style = dict.fromkeys((0, 6), _COLOURS[row.verdict])
-        table.add_row(*(Text(row[index], style=style.get(index, "")) for index in shown))
+        shown = {**cells._asdict(), "quantity": plain(row.get("quantity") or "")}
+        coloured = {"claim", "verdict"}
+        table.add_row(
+            *(
+                Text(shown[n], style=_COLOURS[cells.verdict] if n in coloured else "")
+                for n in columns
+            )
+        )
     return table
 
 
