@@ -227,7 +227,8 @@ def _draw_strong(ax: Axes, arrays: Arrays, setting: str) -> None:
         guide = 2.5 * centre[last] * (span / strength[last]) ** -1.0
         ax.plot(span, guide, color=GREY, lw=0.9, ls="--", zorder=0, label=r"slope $-1$ (guide)")
     ax.xaxis.set_major_locator(LogLocator(10.0, numticks=8))
-    ax.legend(loc="lower left")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="lower left")
 
 
 def _geometric_mean(values: np.ndarray) -> float:

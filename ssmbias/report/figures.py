@@ -189,8 +189,7 @@ def _describe(arrays: Arrays, setting: str, quantity: str, arms: list[str]) -> s
         elif quantity == "gamma":
             parts.append(f"{arm}: γ_0 starts at {values[0, 0]:.3g}, ends at {values[-1, 0]:.1e}")
         else:
-            parts.append(
-                f"{arm}: from {values[0]:.2f} over {np.nanmax(values):.2f} to {values[-1]:.2f}"
-            )
+            top = np.max(values[np.isfinite(values)], initial=0.0)
+            parts.append(f"{arm}: from {values[0]:.2f} over {top:.2f} to {values[-1]:.2f}")
     subject = {"a": "Entries", "gamma": "γ_0", "effective_rank": "Effective rank"}[quantity]
     return f"{subject} against time in setting {setting}. {'; '.join(parts)}."

@@ -95,10 +95,13 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ValueError(f"{path}: missing, so there is nothing to draw; {_AGAIN}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, because np.load leaves a file open that it cannot read.
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("a single array")
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as err:
-        # AttributeError: a lone .npy array under this name has no `files`.
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as err:
         raise ValueError(
             f"{path}: not a readable archive of plain arrays ({err}); {_AGAIN}"
         ) from err
