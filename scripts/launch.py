@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import hydra
 import jax
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +26,7 @@ def set_up_jax() -> None:
             "JAX_ENABLE_X64=0: claims are verified in float64 only; unset it, or set it to 1"
         )
     jax.config.update("jax_enable_x64", True)
-    if not jax.config.jax_compilation_cache_dir:
+    if not getattr(jax.config, "jax_compilation_cache_dir", None):
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "ssmbias" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -41,16 +43,20 @@ def run(job: Callable[[dict, Path], int], config_name: str) -> None:
     def main(cfg: DictConfig) -> None:
         mapping = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         assert isinstance(mapping, dict)
-        folder = hydra.core.hydra_config.HydraConfig.get().runtime.output_dir
-        codes.append(job(mapping, Path(folder)))
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            codes.append(job({str(key): value for key, value in mapping.items()}, folder))
+        except ValueError as error:
+            # Caught here: Hydra would add a line of its own, and drop the jobs still to come.
+            codes.append(_refuse(error, debug))
 
-    # Hydra would print a traceback of its own and exit with 1: take the exception instead.
+    # Hydra would print a traceback and exit with 1: take the exception instead.
+    debug = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main()
-    except (ValueError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+    except (HydraException, OmegaConfBaseException) as error:
+        codes.append(_refuse(error, debug))
     except KeyboardInterrupt:
         print("interrupted: start again with the same hydra.run.dir to go on", file=sys.stderr)
         sys.exit(130)
@@ -62,9 +68,18 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120)
 
 
+def _refuse(error: BaseException, debug: bool) -> int:
+    """Say in one line what is wrong with the input; HYDRA_FULL_ERROR=1 adds the traceback."""
+    if debug:
+        traceback.print_exception(error)
+    print(f"error: {_one_line(error)}", file=sys.stderr)
+    return BAD_INPUT
+
+
 def _one_line(error: BaseException) -> str:
     """The message of an error and of what caused it, without line breaks."""
-    parts = [str(error)]
+    override = getattr(error, "override", None)
+    parts = [*([f"{override}:"] if override else []), str(error)]
     if error.__cause__ is not None and isinstance(error, HydraException):
         parts.append(str(error.__cause__))
     return " ".join(" ".join(parts).split())

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from ssmbias.scripts import launch  # pyright: ignore[reportMissingImports]
 
 from ssmbias.claims import Verdict
 from ssmbias.config import from_mapping
 from ssmbias.report import load_results, save_figures, verdict_table, write_report
-from ssmbias.scripts import launch
 from ssmbias.verification import run_verification
 
 

@@ -10,38 +10,24 @@ import math
 import os
 import platform
 import subprocess
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import jax
 import numpy as np
 
+from ssmbias._files import SCHEMA, write_atomically
 from ssmbias.claims import Assumption, Claim, Evidence, Fit, Kind, Runs, Verdict
 from ssmbias.config import VerifyConfig
 
-SCHEMA = "ssmbias.verify/1"
 _PACKAGES = ("ssmbias", "jax", "jaxlib", "diffrax", "numpy", "scipy")
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file beside its place and rename it: readers see the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write plain values as JSON; numbers that are not finite become null."""
     text = json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, lambda file: _ignore(file.write(text.encode())))
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -187,7 +173,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.integer):
         return int(value)
     return value
-
-
-def _ignore(_: Any) -> None:
-    """Drop a return value."""

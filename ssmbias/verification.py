@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ssmbias._checks import require_int, require_x64
+from ssmbias._files import ARRAYS_FILE, RESULTS_FILE
 from ssmbias.claims import Claim, Evidence, Laboratory, check_claim, select_claims
 from ssmbias.config import DEFAULT_STRENGTHS, SETTINGS, Setting, VerifyConfig
 from ssmbias.records import (
@@ -108,9 +109,10 @@ def run_verification(
     if progress:
         progress(done, total, "done")
     if run_dir is not None:
-        write_arrays(run_dir / "arrays.npz", arrays)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_arrays(run_dir / ARRAYS_FILE, arrays)
         seconds = time.perf_counter() - clock
-        write_json(run_dir / "results.json", results(config, selected, evidence, started, seconds))
+        write_json(run_dir / RESULTS_FILE, results(config, selected, evidence, started, seconds))
     return evidence
 
 
@@ -127,6 +129,7 @@ def _check_or_load(
     rows = check_claim(claim, lab)
     arrays = dict(lab.arrays)
     if base is not None:
+        base.parent.mkdir(parents=True, exist_ok=True)
         write_arrays(base.with_name(f"{base.name}.npz"), arrays)
         # Written last: its presence says that the pair is complete.
         stored = {"fingerprint": mark, "evidence": [evidence_to_json(row) for row in rows]}

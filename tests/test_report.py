@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from ssmbias._files import write_atomically
 from ssmbias.report import (
     load_results,
     save_figures,
@@ -22,7 +23,6 @@ from ssmbias.report import (
     verdict_table,
     write_report,
 )
-from ssmbias.report.results import write_atomically
 from ssmbias.report.tables import COLUMNS, format_size, format_value, verdict_rows
 
 SAMPLE = Path(__file__).parent / "data" / "verify_sample"

@@ -282,7 +282,7 @@ def test_what_is_no_formula_is_refused(tex: str) -> None:
 
 def parsed(command: str) -> dict[str, Any]:
     """What Hydra makes of a command, through make and a shell."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
+    from hydra.core.override_parser.overrides_parser import OverridesParser
 
     words = shlex.split(command)
     assert words[:2] == ["make", "verify"]

@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ssmbias._files import write_atomically
 from ssmbias.report.claim_section import claim_section
 from ssmbias.report.figures import FigurePlan, plan_figures, save_figures
 from ssmbias.report.fragments import (
@@ -24,7 +25,7 @@ from ssmbias.report.fragments import (
     verdict_badge,
 )
 from ssmbias.report.reproduce import CITATION, reproduce_command
-from ssmbias.report.results import VERDICTS, count_verdicts, load_results, write_atomically
+from ssmbias.report.results import VERDICTS, count_verdicts, load_results
 from ssmbias.report.stylesheet import STYLESHEET
 from ssmbias.report.tables import COLUMNS, headline, open_reasons, verdict_rows
 

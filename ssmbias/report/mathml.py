@@ -138,6 +138,7 @@ def to_mathml(tex: str, *, block: bool) -> str:
         _reject_leftovers(node)
         _set_spacing(node)
         _lower_primes(node)
+        _draw_overline(node)
     root.set("alttext", source)
     return ET.tostring(root, encoding="unicode")
 
@@ -195,3 +196,14 @@ def _lower_primes(node: ET.Element) -> None:
     else:
         node.tag = "mrow"
         node.extend((base, prime))
+
+
+def _draw_overline(node: ET.Element) -> None:
+    """Draw the line over a group as a border: few fonts hold a sign that stretches over it."""
+    if node.tag != "mover" or node[1].text not in {"―", "¯", "‾"} or not len(node[0]):
+        return
+    base = node[0]
+    node.clear()
+    node.tag = "mrow"
+    node.set("style", "border-top: 0.06em solid; padding-top: 0.1em")
+    node.append(base)

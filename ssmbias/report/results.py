@@ -1,21 +1,18 @@
-"""Saved results of a run: reading them back, and writing beside them without leaving halves."""
+"""Saved results of a run, read back with care."""
 
 from __future__ import annotations
 
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-SCHEMA = "ssmbias.verify/1"
-"""What `results.json` calls its layout; docs/results-schema.md describes it."""
+from ssmbias._files import ARRAYS_FILE, RESULTS_FILE, SCHEMA
 
-RESULTS_FILE = "results.json"
-ARRAYS_FILE = "arrays.npz"
 VERDICTS = ("holds", "violated", "inconclusive")
 
 _ROW_KEYS = ("claim", "setting", "kind", "quantity", "tolerance", "verdict")
@@ -116,23 +113,3 @@ def count_verdicts(results: Mapping[str, Any]) -> dict[str, int]:
     """
     verdicts = [row["verdict"] for row in results["evidence"]]
     return {verdict: verdicts.count(verdict) for verdict in VERDICTS}
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
-    """Write a file that is either complete or not there.
-
-    Args:
-      path: where the file is to be; its folder exists.
-      write: called with a binary stream.
-
-    Returns:
-      `path`.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            write(stream)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path

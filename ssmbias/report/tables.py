@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -189,11 +190,11 @@ def _fill(table: Table, evidence: Sequence[Mapping[str, Any]], columns: Sequence
             # Names of changed settings are long, and better folded than paid for with a column.
             max_width=_SETTING_WIDTH if name == "setting" else None,
         )
-    before = None
-    for row, cells in zip(evidence, verdict_rows({"evidence": evidence}), strict=True):
-        if before not in (None, cells.claim):
+    rows = verdict_rows({"evidence": evidence})
+    groups = _groups(rows)
+    for index, (row, cells) in enumerate(zip(evidence, rows, strict=True)):
+        if index in groups:
             table.add_section()
-        before = cells.claim
         # Text, because a string would be read as markup.
         shown = {**cells._asdict(), "quantity": plain(row.get("quantity") or "")}
         coloured = {"claim", "verdict"}
@@ -204,6 +205,15 @@ def _fill(table: Table, evidence: Sequence[Mapping[str, Any]], columns: Sequence
             )
         )
     return table
+
+
+def _groups(rows: Sequence[VerdictRow]) -> set[int]:
+    """Rows that begin a group: of one claim or of one setting, whichever makes fewer."""
+    begins = [
+        {i for i, (a, b) in enumerate(itertools.pairwise(rows), 1) if a[column] != b[column]}
+        for column in (0, 1)
+    ]
+    return min(begins, key=len)
 
 
 def to_markdown(results: Mapping[str, Any]) -> str:
@@ -243,11 +253,11 @@ def to_latex(results: Mapping[str, Any]) -> str:
         " & ".join(COLUMNS) + " \\\\",
         "\\midrule",
     ]
-    before = None
-    for row in verdict_rows(results):
-        if before not in (None, row.claim):
+    rows = verdict_rows(results)
+    groups = _groups(rows)
+    for index, row in enumerate(rows):
+        if index in groups:
             lines.append("\\addlinespace")
-        before = row.claim
         cells = [
             _number_in_latex(cell) if name in _NUMERIC else _escape_latex(cell)
             for name, cell in zip(COLUMNS, row, strict=True)

@@ -101,7 +101,8 @@ def _far_from_tied(lab: Laboratory) -> Limits:
     result = lab.simulate(a0, log_gap, (1.0,))
     tight = lab.simulate(a0, log_gap, (1.0,), rtol=lab.rtol / 10)
     bad = np.asarray(result.outcome) != Outcome.CONVERGED
-    return Limits(result, tight, Runs(bad.size, int(bad.sum()), "control run did not converge"))
+    reason = "a control run did not converge" if bad.any() else ""
+    return Limits(result, tight, Runs(bad.size, int(bad.sum()), reason))
 
 
 def _save(lab: Laboratory, errors: np.ndarray, bound: float) -> None:

@@ -42,7 +42,7 @@ def _simulate(lab: Laboratory, times: np.ndarray) -> tuple[Theorem1Result, Theor
 
 def _runs(result: Theorem1Result) -> Runs:
     bad = np.asarray(result.outcome) != Outcome.CONVERGED
-    return Runs(bad.size, int(bad.sum()), "the clean flow did not converge")
+    return Runs(bad.size, int(bad.sum()), "the clean flow did not converge" if bad.any() else "")
 
 
 def check_path(lab: Laboratory, control: bool) -> list[Evidence]:
