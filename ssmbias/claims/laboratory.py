@@ -36,13 +36,13 @@ NUM_TIMES = 201
 _FIRST_TIME = 1e-3
 
 
-class Limits(NamedTuple):
-    """Where the runs of all seeds end, for each strength.
+class Twice(NamedTuple):
+    """Runs at two tolerances: what is compared, and how well it is known.
 
     Attributes:
-      result: simulation at the configured tolerance, [seed, strength, ...].
+      result: simulation at the configured tolerance, [run, strength, ...].
       tight: the same at a tenth of it.
-      runs: how they ended.
+      runs: how they ended; a run counts as converged if it did so at both tolerances.
     """
 
     result: Theorem1Result
@@ -51,7 +51,7 @@ class Limits(NamedTuple):
 
     @property
     def a(self) -> np.ndarray:
-        """Final diagonals, [seed, strength, state]."""
+        """Final diagonals, [run, strength, state]."""
         return np.asarray(self.result.a)
 
     def relative_error(self) -> float:
@@ -93,7 +93,7 @@ class Laboratory:
         self.strengths = strengths
         self.rtol = rtol
         self.arrays: dict[str, np.ndarray] = {}
-        self._limits: dict[tuple[float, ...], Limits] = {}
+        self._limits: dict[tuple[float, ...], Twice] = {}
         self._paths: dict[float, Trajectory] = {}
 
     def save(self, name: str, value: AnyArray | float) -> None:
@@ -134,13 +134,33 @@ class Laboratory:
         # Not jitted here: the engine inside is, and is compiled once for all tolerances.
         return over_start(jnp.asarray(a0), jnp.asarray(log_gap), jnp.asarray(strengths), save_times)
 
-    def limits(self, strengths: tuple[float, ...]) -> Limits:
+    def simulate_twice(
+        self,
+        a0: AnyArray,
+        log_gap: AnyArray,
+        strengths: tuple[float, ...],
+        *,
+        save_times: AnyArray | None = None,
+        name: str = "run",
+    ) -> Twice:
+        """Runs at the configured tolerance and at a tenth of it; `name` is for messages."""
+        result = self.simulate(a0, log_gap, strengths, save_times=save_times)
+        tight = self.simulate(a0, log_gap, strengths, save_times=save_times, rtol=self.rtol / 10)
+        outcomes = np.maximum(np.asarray(result.outcome), np.asarray(tight.outcome))
+        bad = np.argwhere(outcomes != Outcome.CONVERGED)
+        reason = ""
+        if len(bad):
+            run, column = bad[0]
+            why = Outcome(int(outcomes[run, column])).explanation
+            reason = f"{name} {run + 1}, ρ = {strengths[column]:g}: {why}"
+        return Twice(result, tight, Runs(outcomes.size, len(bad), reason))
+
+    def limits(self, strengths: tuple[float, ...]) -> Twice:
         """Limits of all seeds at the given strengths."""
         if strengths not in self._limits:
-            a0, log_gap = self.starts
-            result = self.simulate(a0, log_gap, strengths)
-            tight = self.simulate(a0, log_gap, strengths, rtol=self.rtol / 10)
-            self._limits[strengths] = Limits(result, tight, self._runs(result, strengths))
+            first = self.setting.first_seed
+            name = f"seeds {first}..{first + self.num_seeds - 1}, number"
+            self._limits[strengths] = self.simulate_twice(*self.starts, strengths, name=name)
         return self._limits[strengths]
 
     def path(self, strength: float) -> Trajectory:
@@ -167,14 +187,3 @@ class Laboratory:
         They need not converge: identities hold on the way as well.
         """
         return simulate_free_flows(self.setting, self.num_seeds)
-
-    def _runs(self, result: Theorem1Result, strengths: tuple[float, ...]) -> Runs:
-        """How the runs ended, with the first one that did not converge named."""
-        outcomes = np.asarray(result.outcome)
-        bad = np.argwhere(outcomes != Outcome.CONVERGED)
-        reason = ""
-        if len(bad):
-            seed, column = bad[0]
-            why = Outcome(int(outcomes[seed, column])).explanation
-            reason = f"seed {self.setting.first_seed + seed}, ρ = {strengths[column]:g}: {why}"
-        return Runs(outcomes.size, len(bad), reason)

@@ -6,13 +6,12 @@ import jax
 import numpy as np
 
 from ssmbias.claims.evidence import Assumption, Claim, Evidence, Kind, Runs, judge
-from ssmbias.claims.laboratory import Laboratory, Limits, solver_tolerance
-from ssmbias.dynamics import Outcome
+from ssmbias.claims.laboratory import Laboratory, Twice, solver_tolerance
 from ssmbias.metrics import effective_rank, generalization_error
 from ssmbias.theory import clean_limit, poison_bound, strong_poison_limit
 
 
-def _errors(lab: Laboratory, limits: Limits) -> tuple[np.ndarray, float]:
+def _errors(lab: Laboratory, limits: Twice) -> tuple[np.ndarray, float]:
     """Normalised errors [seed] of limits at one strength, and the solver's part in them."""
     error = jax.vmap(lambda a: generalization_error(a, lab.setting.horizon))
     measured = np.asarray(error(limits.a[:, 0]))
@@ -93,16 +92,11 @@ def check(lab: Laboratory, control: bool) -> list[Evidence]:
     return rows
 
 
-def _far_from_tied(lab: Laboratory) -> Limits:
+def _far_from_tied(lab: Laboratory) -> Twice:
     """Poisoned runs from starts whose second entry is a tenth of the first: no near-tie."""
     a0, _ = lab.starts
     a0 = np.concatenate([a0[:, :1], 0.1 * a0[:, 1:]], axis=1)
-    log_gap = np.log(a0[:, 0] - a0[:, 1])
-    result = lab.simulate(a0, log_gap, (1.0,))
-    tight = lab.simulate(a0, log_gap, (1.0,), rtol=lab.rtol / 10)
-    bad = np.asarray(result.outcome) != Outcome.CONVERGED
-    reason = "a control run did not converge" if bad.any() else ""
-    return Limits(result, tight, Runs(bad.size, int(bad.sum()), reason))
+    return lab.simulate_twice(a0, np.log(a0[:, 0] - a0[:, 1]), (1.0,), name="control start")
 
 
 def _save(lab: Laboratory, errors: np.ndarray, bound: float) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from ssmbias.claims.evidence import Assumption, Claim, Evidence, Kind, Runs, judge
+from ssmbias.claims.evidence import Assumption, Claim, Evidence, Kind, judge
 from ssmbias.claims.laboratory import (
     NUM_TIMES,
     SOLVER_DERIVATION,
     Laboratory,
+    Twice,
     solver_tolerance,
 )
-from ssmbias.dynamics import Outcome, Theorem1Result
+from ssmbias.dynamics import Theorem1Result
 from ssmbias.theory import clean_path, escape_time
 
 # Away from the escape itself, where a(t) turns by its whole range within 1e-10 of the time that
@@ -30,19 +31,9 @@ def _escape_times(lab: Laboratory) -> np.ndarray:
     )
 
 
-def _simulate(lab: Laboratory, times: np.ndarray) -> tuple[Theorem1Result, Theorem1Result]:
-    """Clean runs with states at `times` [seed, time], at two tolerances."""
-    a0, log_gap = lab.starts
-    wanted = times[:, None]
-    return (
-        lab.simulate(a0, log_gap, (0.0,), save_times=wanted),
-        lab.simulate(a0, log_gap, (0.0,), save_times=wanted, rtol=lab.rtol / 10),
-    )
-
-
-def _runs(result: Theorem1Result) -> Runs:
-    bad = np.asarray(result.outcome) != Outcome.CONVERGED
-    return Runs(bad.size, int(bad.sum()), "the clean flow did not converge" if bad.any() else "")
+def _simulate(lab: Laboratory, times: np.ndarray) -> Twice:
+    """Clean runs with states at `times` [seed, time]."""
+    return lab.simulate_twice(*lab.starts, (0.0,), save_times=times[:, None], name="start")
 
 
 def check_path(lab: Laboratory, control: bool) -> list[Evidence]:
@@ -54,16 +45,15 @@ def check_path(lab: Laboratory, control: bool) -> list[Evidence]:
     clock = 0.5 if control else 1.0
     predict = jax.jit(jax.vmap(lambda a, t, g: clean_path(a, seq_len, t, log_gap=g)))
     predicted = np.asarray(predict(a0, clock * times, log_gap))
-    result, tight = _simulate(lab, times)
-    assert result.trajectory is not None
-    assert tight.trajectory is not None
-    measured = np.asarray(result.trajectory.a)[:, 0]
-    change = np.max(np.abs(measured / np.asarray(tight.trajectory.a)[:, 0] - 1.0))
+    both = _simulate(lab, times)
+    assert both.result.trajectory is not None
+    assert both.tight.trajectory is not None
+    measured = np.asarray(both.result.trajectory.a)[:, 0]
+    change = np.max(np.abs(measured / np.asarray(both.tight.trajectory.a)[:, 0] - 1.0))
     residual = float(np.max(np.abs(measured / predicted - 1.0)))
     tolerance = solver_tolerance(float(change))
-    runs = _runs(result)
     assumptions = (Assumption("all entries are positive", bool(np.all(a0 > 0))),)
-    verdict, reason = judge(residual, tolerance, assumptions, runs)
+    verdict, reason = judge(residual, tolerance, assumptions, both.runs)
     late = NUM_TIMES - 3
     return [
         Evidence(
@@ -79,7 +69,7 @@ def check_path(lab: Laboratory, control: bool) -> list[Evidence]:
             verdict=verdict,
             reason=reason,
             assumptions=assumptions,
-            runs=runs,
+            runs=both.runs,
         )
     ]
 
@@ -88,19 +78,20 @@ def check_escape(lab: Laboratory, control: bool) -> list[Evidence]:
     """Find where S_{κ-1} crosses 1/2 among saved times around the prediction."""
     predicted = _escape_times(lab)
     offsets = np.linspace(-_BRACKET, _BRACKET, NUM_TIMES)
-    result, tight = _simulate(lab, predicted[:, None] * (1.0 + offsets))
-    measured, tighter = (_crossing(r, offsets, lab.setting.seq_len) for r in (result, tight))
+    both = _simulate(lab, predicted[:, None] * (1.0 + offsets))
+    measured, tighter = (
+        _crossing(r, offsets, lab.setting.seq_len) for r in (both.result, both.tight)
+    )
     change = float(np.max(np.abs(measured - tighter)))
     # The control's clock has κ in place of κ-1 as its rate.
     wrong = lab.setting.seq_len / (lab.setting.seq_len - 1.0) - 1.0 if control else 0.0
     residual = float(np.max(np.abs(measured - wrong)))
     spacing = float(offsets[1] - offsets[0])
     tolerance = solver_tolerance(change) + spacing
-    runs = _runs(result)
     # A crossing outside of the bracket is a violation, not a failure of the measurement.
     residual = residual if np.isfinite(residual) else 1.0
     assumptions = (Assumption("all entries are positive", bool(np.all(lab.starts[0] > 0))),)
-    verdict, reason = judge(residual, tolerance, assumptions, runs)
+    verdict, reason = judge(residual, tolerance, assumptions, both.runs)
     return [
         Evidence(
             claim="M1-escape",
@@ -115,7 +106,7 @@ def check_escape(lab: Laboratory, control: bool) -> list[Evidence]:
             verdict=verdict,
             reason=reason,
             assumptions=assumptions,
-            runs=runs,
+            runs=both.runs,
         )
     ]
 

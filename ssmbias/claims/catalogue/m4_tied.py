@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssmbias.claims.evidence import Assumption, Claim, Evidence, Kind, Runs, judge
+from ssmbias.claims.evidence import Assumption, Claim, Evidence, Kind, judge
 from ssmbias.claims.laboratory import SOLVER_DERIVATION, Laboratory, solver_tolerance
-from ssmbias.dynamics import Outcome, Theorem1Result
 from ssmbias.theory import tied_limit
 
 
@@ -21,7 +20,7 @@ def _starts(lab: Laboratory) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _predict(lab: Laboratory, control: bool) -> np.ndarray:
-    """Limits [multiplicity, state]; the control forgets that the ties count in S_{κ-1}."""
+    """Limits [multiplicity, state]; the control takes those of another multiplicity."""
     d, seq_len = lab.setting.state_dim, lab.setting.seq_len
     rows = []
     for m in range(1, d):
@@ -35,13 +34,12 @@ def _predict(lab: Laboratory, control: bool) -> np.ndarray:
 def check(lab: Laboratory, control: bool) -> list[Evidence]:
     """Compare all entries of the limit for every multiplicity."""
     a0, log_gap = _starts(lab)
-    result = lab.simulate(a0, log_gap, (1.0,))
-    tight = lab.simulate(a0, log_gap, (1.0,), rtol=lab.rtol / 10)
-    measured = np.asarray(result.a)[:, 0]
+    both = lab.simulate_twice(a0, log_gap, (1.0,), name="multiplicity")
+    measured = both.a[:, 0]
     predicted = _predict(lab, control)
     # Absolute differences: beta is 0 for m = 1.
     residual = float(np.max(np.abs(measured - predicted)))
-    tolerance = solver_tolerance(float(np.max(np.abs(measured - np.asarray(tight.a)[:, 0]))))
+    tolerance = solver_tolerance(both.absolute_error())
     tied = np.array([np.ptp(measured[m, : m + 1]) for m in range(len(measured))])
     assumptions = (
         Assumption(
@@ -50,8 +48,7 @@ def check(lab: Laboratory, control: bool) -> list[Evidence]:
             f"largest difference {tied.max():.1e}",
         ),
     )
-    runs = _runs(result)
-    verdict, reason = judge(residual, tolerance, assumptions, runs)
+    verdict, reason = judge(residual, tolerance, assumptions, both.runs)
     return [
         Evidence(
             claim="M4",
@@ -66,15 +63,9 @@ def check(lab: Laboratory, control: bool) -> list[Evidence]:
             verdict=verdict,
             reason=reason,
             assumptions=assumptions,
-            runs=runs,
+            runs=both.runs,
         )
     ]
-
-
-def _runs(result: Theorem1Result) -> Runs:
-    bad = np.asarray(result.outcome) != Outcome.CONVERGED
-    which = f"multiplicity {int(np.argwhere(bad)[0][0]) + 1}" if bad.any() else ""
-    return Runs(bad.size, int(bad.sum()), which)
 
 
 CLAIMS = (
