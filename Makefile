@@ -10,6 +10,8 @@
 # Verified numbers are float64; the package itself never changes JAX's configuration.
 export JAX_ENABLE_X64 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Material for MkDocs announces at every build that it will not support MkDocs 2.
+export NO_MKDOCS_2_WARNING := 1
 
 VENV := .venv
 RUN := $(VENV)/bin/python
