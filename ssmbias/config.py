@@ -65,6 +65,9 @@ SETTINGS = {
 }
 """The two settings of the paper's Tables 1 and 3; the first seed is the paper's."""
 
+# Every claim keeps all of its trajectories: about 3 MB a seed at ten strengths.
+_MOST_SEEDS = 4096
+
 _OVERRIDES = ("seq_len", "state_dim", "init_scale", "gap", "first_seed", "horizon")
 
 
@@ -92,7 +95,7 @@ class VerifyConfig:
             raise ValueError(f"setting=[]: name one or more of {', '.join(SETTINGS)}")
         if not self.claims:
             raise ValueError("claims=[]: name claims, or write claims=all")
-        require_int("num_seeds", self.num_seeds, minimum=1)
+        require_int("num_seeds", self.num_seeds, minimum=1, maximum=_MOST_SEEDS)
         if not self.strengths:
             raise ValueError("strength=[]: give at least one poison strength, such as strength=1")
         for strength in self.strengths:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssmbias._checks import require_int, require_x64
+from ssmbias._checks import require_x64
 from ssmbias._files import ARRAYS_FILE, RESULTS_FILE
 from ssmbias.claims import Claim, Evidence, Laboratory, check_claim, select_claims
 from ssmbias.config import DEFAULT_STRENGTHS, SETTINGS, Setting, VerifyConfig
@@ -61,7 +61,7 @@ def verify(
     config = VerifyConfig(
         settings=tuple(_setting(s) for s in settings),
         claims=tuple(claims),
-        num_seeds=require_int("num_seeds", num_seeds, minimum=1),
+        num_seeds=num_seeds,
         strengths=tuple(float(s) for s in strengths),
         rtol=rtol,
     )

@@ -47,6 +47,7 @@ def test_overrides_apply_to_every_setting_and_show_in_its_name():
         ({"gap": -1e-9}, r"gap=-1e-09"),
         ({"init_scale": 0}, r"init_scale=0\.0: must lie in \(0, 1\)"),
         ({"num_seeds": 0}, r"num_seeds=0: must be >= 1"),
+        ({"num_seeds": 10**8}, r"num_seeds=100000000: must be in 1\.\.4096"),
         ({"num_seeds": "many"}, r"num_seeds='many': expected an integer"),
         ({"num_seeds": True}, r"num_seeds=True: expected an integer"),
         ({"precision": "float32"}, r"precision='float32': .* float64 only"),

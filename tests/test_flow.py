@@ -91,7 +91,10 @@ def agreement(a0: np.ndarray, seq_len: int, strength: float, log_gap: float | No
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0, 100.0])
-@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize(
+    "index",
+    [0, 2, pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)],
+)
 def test_both_integrators_agree(index, strength, reference_rows) -> None:
     a0, seq_len = reference_rows[index]["a0"], reference_rows[index]["kappa"]
     limit = agreement(a0, seq_len, strength)
@@ -162,31 +165,34 @@ def small_run(a0: jax.Array, strength: jax.Array | float) -> FlowResult:
     return gradient_flow(theorem1_student(a0), theorem1_gram(3, 5, strength))
 
 
-def test_a_batch_equals_one_by_one() -> None:
-    starts = jnp.asarray([*SMALL, SMALL[0], SMALL[0] * math.nan])
-    strengths = jnp.array([0.0, 1.0, 30.0, 1.0])
+def test_a_batch_keeps_its_lanes_apart() -> None:
+    starts = jnp.asarray([*SMALL, SMALL[0], SMALL[0] * math.nan, SMALL[0]])
+    strengths = jnp.array([0.0, 1.0, 30.0, 1.0, -1.0])
     runs = jax.vmap(small_run)(starts, strengths)
     for lane in range(3):
-        alone = small_run(starts[lane], strengths[lane])
         assert int(runs.outcome[lane]) == Outcome.CONVERGED
-        # Equal but for the order of sums, which the step sizes feel: the tolerance of the run.
-        np.testing.assert_allclose(runs.model.a[lane], alone.model.a, rtol=0, atol=1e-11)
-        assert abs(int(runs.num_steps[lane]) / int(alone.num_steps) - 1) <= 0.02
+        other = engine(np.asarray(starts[lane]), 5, float(strengths[lane]))
+        # Tolerances of 1e-12 a step, and about 500 steps.
+        np.testing.assert_allclose(runs.model.a[lane], other.a, rtol=0, atol=1e-10)
     assert np.max(np.abs(runs.model.a[0] - runs.model.a[2])) > 1e-2  # control: lanes differ
-    # What cannot be inspected fails alone, and at once.
-    assert int(runs.outcome[3]) == Outcome.FAILED
+    # What cannot be inspected fails alone, a start as well as data.
+    assert runs.outcome[3:].tolist() == [Outcome.FAILED, Outcome.FAILED]
 
 
 @pytest.mark.slow
-def test_nested_vmap_over_seeds_and_strengths() -> None:
+def test_nested_vmap_equals_one_by_one() -> None:
     strengths = jnp.array([0.0, 1.0, 30.0])
     over_strengths = jax.vmap(small_run, in_axes=(None, 0))
     runs = jax.jit(jax.vmap(over_strengths, in_axes=(0, None)))(jnp.asarray(SMALL), strengths)
     for i, j in np.ndindex(2, 3):
-        other = engine(SMALL[i], 5, float(strengths[j]))
-        np.testing.assert_allclose(runs.model.a[i, j], other.a, rtol=0, atol=1e-10)
+        alone = small_run(jnp.asarray(SMALL[i]), strengths[j])
+        assert int(runs.outcome[i, j]) == int(alone.outcome) == Outcome.CONVERGED
+        # Equal but for the order of sums, which the step sizes feel: the tolerance of the run.
+        np.testing.assert_allclose(runs.model.a[i, j], alone.model.a, rtol=0, atol=1e-11)
+        assert abs(int(runs.num_steps[i, j]) / int(alone.num_steps) - 1) <= 0.02
 
 
+@pytest.mark.slow  # the program of a derivative compiles for half a minute
 def test_the_gradient_of_a_limit_is_that_of_the_closed_form() -> None:
     start = jnp.asarray(SMALL[0])  # in no particular order
 
@@ -400,24 +406,20 @@ def test_velocity_is_minus_the_gradient(trainable) -> None:
         assert np.max(np.abs(wanted)) > 1e-2
 
 
-@pytest.mark.parametrize("trainable", SUBSETS)
-def test_the_clock_is_of_the_size_of_the_curvature(trainable) -> None:
+@pytest.mark.parametrize("scale", [1e-3, 0.3, 1.0])
+def test_the_clock_is_of_the_size_of_the_curvature(scale) -> None:
     data = lag_gram(random_data(0.7), TEACHER)
-    for scale in (1e-3, 0.3, 1.0):
-        model = student(scale)
-        moving = {leaf: getattr(model, leaf) for leaf in trainable}
-        hessian = jax.hessian(lambda leaves, model=model: loss(model._replace(**leaves), data))(
-            moving
-        )
-        size = 3 * len(trainable)
-        blocks = [[hessian[i][j] for j in trainable] for i in trainable]
-        norm = np.linalg.norm(np.asarray(jnp.block(blocks)).reshape(size, size), 2)
-        at = coordinates.force(model, data)
+    model = student(scale)
+    at = coordinates.force(model, data)
+    hessian = jax.jit(jax.hessian(loss))(model, data)
+    for trainable in SUBSETS:
+        blocks = [[getattr(getattr(hessian, i), j) for j in trainable] for i in trainable]
+        norm = np.linalg.norm(np.block([[np.asarray(x) for x in row] for row in blocks]), 2)
         clock = float(coordinates.curvature_scale(model, at, data, trainable))
         # From above up to sqrt(2), mixed derivatives being counted once; from below by the number
         # of directions, the trace and the Frobenius norm being at most that much larger.
         assert norm <= math.sqrt(2) * clock
-        assert clock <= size * 2 * norm
+        assert clock <= 2 * 3 * len(trainable) * norm
 
 
 def test_gap_rates_do_not_cancel() -> None:
@@ -515,7 +517,7 @@ def test_bad_configurations_are_named(choices, message) -> None:
     [
         (LagGram(DATA.gram[:4], DATA.response), r"data\.gram has shape \(4, 5\) for 5 lags"),
         (LagGram(DATA.gram, DATA.response[:4]), r"data\.gram has shape \(5, 5\) for 4 lags"),
-        (LagGram(DATA.gram * math.nan, DATA.response), r"data\.gram=.*finite"),
+        (LagGram(DATA.gram * math.nan, DATA.response), r"(?s)data\.gram=.*finite"),
         (LagGram(np.eye(5, dtype=np.float32), np.ones(5)), r"data\.gram has dtype float32"),
     ],
 )

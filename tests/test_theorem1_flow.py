@@ -17,7 +17,7 @@ import pytest
 import scipy.integrate
 
 from ssmbias.data import labels, theorem1_training_set
-from ssmbias.dynamics import Outcome, Theorem1Config, lanes, simulate_theorem1
+from ssmbias.dynamics import Outcome, Theorem1Config, inputs, lanes, simulate_theorem1
 from ssmbias.metrics import generalization_error, sample_loss
 from ssmbias.models import theorem1_student, theorem1_teacher
 
@@ -352,17 +352,33 @@ def test_a_plateau_is_no_stall() -> None:
 
 def test_lanes_with_bad_values_fail_alone() -> None:
     nan = math.nan
-    starts = jnp.asarray([START, START * nan, START, START, START])
-    strengths = jnp.array([1.0, 1.0, -1.0, nan, -0.25])
-    runs = jax.vmap(lambda a, r: simulate_theorem1(a, SEQ_LEN, r))(starts, strengths)
-    assert int(runs.outcome[0]) == Outcome.CONVERGED
-    assert np.all(np.asarray(runs.outcome)[1:] == Outcome.FAILED)
-    assert np.all(np.isnan(runs.loss[1:]))
-    alone = simulate_theorem1(START, SEQ_LEN, 1.0)
+    lanes_ = [  # start, strength, log-gap
+        (START, 1.0, math.log(0.01)),
+        (START * nan, 1.0, -5.0),
+        (START, -1.0, -5.0),
+        (START, nan, -5.0),
+        (START, -0.25, -5.0),
+        (START, 1.0, nan),
+        (START, 1.0, math.inf),
+        (START, 1.0, -math.inf),
+    ]
+    starts, strengths, gaps = (jnp.asarray(column) for column in zip(*lanes_, strict=True))
+
+    def run(a0, strength, gap):
+        return simulate_theorem1(a0, SEQ_LEN, strength, log_gap=gap)
+
+    runs = jax.vmap(run)(starts, strengths, gaps)
+    assert runs.outcome.tolist() == [Outcome.CONVERGED] + 6 * [Outcome.FAILED] + [Outcome.CONVERGED]
+    assert np.all(np.isnan(runs.loss[1:5]))
+    alone = run(*lanes_[0])
     np.testing.assert_allclose(runs.a[0], alone.a, rtol=0, atol=1e-12)
-    gaps = jnp.array([-5.0, nan, math.inf])
-    runs = jax.vmap(lambda gap: simulate_theorem1(START, SEQ_LEN, 1.0, log_gap=gap))(gaps)
-    assert list(map(int, runs.outcome)) == [Outcome.CONVERGED, Outcome.FAILED, Outcome.FAILED]
+
+
+def test_save_times_that_cannot_be_inspected_are_not_reached() -> None:
+    traced = jax.jit(inputs.as_save_times)
+    assert traced(TIMES).tolist() == TIMES.tolist()
+    assert np.all(np.isnan(traced(TIMES[::-1])))
+    assert np.all(np.isnan(traced(TIMES - 1.0)))
 
 
 def test_every_outcome_is_explained() -> None:
@@ -490,6 +506,11 @@ def test_time_is_that_of_the_gradient_flow_of_the_sample_loss(strength) -> None:
         ({"a0": START[None]}, r"a0 has shape \(1, 4\): expected 1 dimension.*jax\.vmap"),
         ({"a0": START[:1]}, r"a0 has 1 entries: state_dim must be at least 2"),
         ({"a0": np.array([0.1, np.inf])}, r"a0=.*every entry must be finite"),
+        # A third entry that is nearly tied with the top pair, which alone has a log-gap.
+        (
+            {"a0": np.array([0.3, 0.1, 0.3 - 1e-12, 0.3 - 2e-12])},
+            r"a0: entries 2 and 3 .*nearly tied",
+        ),
         ({"strength": -1.0}, r"strength=-1.*must be 0 or greater"),
         ({"strength": math.nan}, r"strength=nan: every entry must be finite"),
         ({"strength": np.ones(2)}, r"strength has shape \(2,\): expected 0"),
@@ -536,3 +557,9 @@ def test_single_precision_is_refused() -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert "a0: float64 is needed" in done.stdout
     assert "JAX_ENABLE_X64=1" in done.stdout
+
+
+def test_near_ties_that_stay_resolved_are_accepted() -> None:
+    # Two near-ties that the dynamics keeps apart from the top pair, and an exact triple tie.
+    for a0 in ([0.3, 0.29, 0.1, 0.1 - 1e-12], [0.3, 0.3, 0.3, 0.1]):
+        assert bool(simulate_theorem1(np.array(a0), SEQ_LEN, 1.0).converged)
