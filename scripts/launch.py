@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 import jax
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-HOLDS, VIOLATED, BAD_INPUT = 0, 1, 2
+HOLDS, VIOLATED, BAD_INPUT, DEFECT = 0, 1, 2, 3
 
 
 def set_up_jax() -> None:
@@ -32,12 +33,14 @@ def set_up_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def run(job: Callable[[dict, Path], int], config_name: str) -> None:
-    """Run `job(config, output folder)` under Hydra, once or (-m) many times, and exit.
+def run(parse: Callable[[dict], Any], job: Callable[[Any, Path], int], config_name: str) -> None:
+    """Run `job(parse(configuration), output folder)` under Hydra, once or (-m) many times.
 
-    The exit code is the largest one that a job returned; bad input prints one line and exits 2.
+    Exits with the largest code of all jobs. Bad input, a `ValueError` of `parse` or an error of
+    Hydra, is one line and code 2; an error of `job` is a defect: a traceback and code 3.
     """
     codes = [HOLDS]
+    debug = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
 
     @hydra.main(version_base="1.3", config_path="pkg://ssmbias.conf", config_name=config_name)
     def main(cfg: DictConfig) -> None:
@@ -45,20 +48,28 @@ def run(job: Callable[[dict, Path], int], config_name: str) -> None:
         assert isinstance(mapping, dict)
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
-            codes.append(job({str(key): value for key, value in mapping.items()}, folder))
+            config = parse({str(key): value for key, value in mapping.items()})
         except ValueError as error:
             # Caught here: Hydra would add a line of its own, and drop the jobs still to come.
             codes.append(_refuse(error, debug))
+            return
+        try:
+            codes.append(job(config, folder))
+        except KeyboardInterrupt:
+            print(f"interrupted; to go on: add hydra.run.dir={folder}", file=sys.stderr)
+            raise
+        except Exception:
+            traceback.print_exc()
+            print(f"defect; finished checks are kept in {folder}", file=sys.stderr)
+            codes.append(DEFECT)
 
     # Hydra would print a traceback and exit with 1: take the exception instead.
-    debug = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, OSError) as error:
         codes.append(_refuse(error, debug))
     except KeyboardInterrupt:
-        print("interrupted: start again with the same hydra.run.dir to go on", file=sys.stderr)
         sys.exit(130)
     sys.exit(max(codes))
 

@@ -8,14 +8,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ssmbias.scripts import launch  # pyright: ignore[reportMissingImports]
 
 from ssmbias.claims import Verdict
-from ssmbias.config import from_mapping
+from ssmbias.config import VerifyConfig, from_mapping
 from ssmbias.report import load_results, save_figures, verdict_table, write_report
-from ssmbias.verification import run_verification
+from ssmbias.verification import check_input, run_verification
 
 
-def job(mapping: dict, folder: Path) -> int:
-    config = from_mapping({key: value for key, value in mapping.items() if key != "profile"})
+def parse(mapping: dict) -> VerifyConfig:
+    config = from_mapping(mapping)
     launch.set_up_jax()
+    check_input(config)
+    return config
+
+
+def job(config: VerifyConfig, folder: Path) -> int:
     console = launch.console()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
@@ -38,7 +43,7 @@ def job(mapping: dict, folder: Path) -> int:
 
 
 def main() -> None:
-    launch.run(job, "verify")
+    launch.run(parse, job, "verify")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,10 @@ def as_float64(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
         )
     elif jnp.issubdtype(dtype, jnp.complexfloating) or dtype == np.bool_:
         raise ValueError(f"{name} has dtype {dtype}: pass real float64 numbers")
-    array = jnp.asarray(value, dtype=jnp.float64)
+    try:
+        array = jnp.asarray(value, dtype=jnp.float64)
+    except TypeError as err:
+        raise ValueError(f"{name}={value!r}: expected real numbers") from err
     if ndim is not None and array.ndim != ndim:
         remedy = "; map over further axes with jax.vmap" if array.ndim > ndim else ""
         raise ValueError(f"{name} has shape {array.shape}: expected {ndim} dimension(s){remedy}")

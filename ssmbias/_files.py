@@ -28,6 +28,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     try:
         with partial.open("wb") as stream:
             write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

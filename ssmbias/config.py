@@ -93,18 +93,25 @@ class VerifyConfig:
         """Refuse impossible jobs."""
         if not self.settings:
             raise ValueError(f"setting=[]: name one or more of {', '.join(SETTINGS)}")
+        names = [setting.name for setting in self.settings]
+        if len(set(names)) != len(names) or not all(names):
+            raise ValueError(f"setting={names}: give each setting a name of its own")
         if not self.claims:
             raise ValueError("claims=[]: name claims, or write claims=all")
+        for claim in self.claims:
+            if not isinstance(claim, str):
+                raise ValueError(f"claims={claim!r}: expected ids such as M1-limit, or all")
         require_int("num_seeds", self.num_seeds, minimum=1, maximum=_MOST_SEEDS)
         if not self.strengths:
             raise ValueError("strength=[]: give at least one poison strength, such as strength=1")
         for strength in self.strengths:
+            require_number("strength", strength)
             if not strength >= 0 or math.isinf(strength):
                 raise ValueError(
                     f"strength={strength!r}: a poison strength is a finite number >= 0 "
                     "(0 is the clean set)"
                 )
-        if not 1e-13 <= self.rtol <= 1e-6:
+        if not 1e-13 <= require_number("rtol", self.rtol) <= 1e-6:
             raise ValueError(f"rtol={self.rtol!r}: must lie in [1e-13, 1e-6]; the default is 1e-10")
 
 
@@ -147,17 +154,12 @@ def from_mapping(mapping: Mapping[str, Any]) -> VerifyConfig:
     changes = {key: mapping[key] for key in _OVERRIDES if mapping[key] is not None}
     settings = []
     for name in _as_list(mapping["setting"]):
-        if name not in SETTINGS:
+        if not isinstance(name, str) or name not in SETTINGS:
             raise ValueError(
                 f"setting={name!r}: choose from {', '.join(SETTINGS)}, or a list of them"
             )
         settings.append(_changed(SETTINGS[name], changes))
-    if len({setting.name for setting in settings}) != len(settings):
-        raise ValueError(f"setting={mapping['setting']!r}: a setting is named twice")
     claims = _as_list(mapping["claims"])
-    for claim in claims:
-        if not isinstance(claim, str):
-            raise ValueError(f"claims={claim!r}: expected ids such as M1-limit, or all")
     return VerifyConfig(
         settings=tuple(settings),
         claims=tuple(claims),

@@ -21,7 +21,9 @@ from ssmbias._files import SCHEMA, write_atomically
 from ssmbias.claims import Assumption, Claim, Evidence, Fit, Kind, Runs, Verdict
 from ssmbias.config import VerifyConfig
 
-_PACKAGES = ("ssmbias", "jax", "jaxlib", "diffrax", "numpy", "scipy")
+_PACKAGES = (
+    "ssmbias", "jax", "jaxlib", "diffrax", "optimistix", "equinox", "lineax", "numpy", "scipy",
+)  # fmt: skip
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -110,7 +112,12 @@ def results(
 
 def fingerprint(config: VerifyConfig) -> str:
     """Identifies what a stored piece of evidence depends on: configuration and software."""
-    parts = {"config": dataclasses.asdict(config), "versions": versions(), "code": _code_hash()}
+    parts = {
+        "config": dataclasses.asdict(config),
+        "versions": versions(),
+        "hardware": hardware(),
+        "code": _code_hash(),
+    }
     return hashlib.sha256(json.dumps(_plain(parts), sort_keys=True).encode()).hexdigest()
 
 
@@ -137,23 +144,26 @@ def git_commit() -> str | None:
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
+    git = ["git", "-C", str(root)]
     try:
-        run = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        commit = _output([*git, "rev-parse", "HEAD"])
+        changed = _output([*git, "status", "--porcelain", "--untracked-files=no"])
     except (OSError, subprocess.SubprocessError):
         return None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _output(command: list[str]) -> str:
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     return run.stdout.strip()
 
 
 def _code_hash() -> str:
     """Digest of the package's own source, so that stored evidence does not outlive a change."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).resolve().parent.rglob("*.py")):
+    root = Path(__file__).resolve().parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

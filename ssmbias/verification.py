@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -56,13 +58,13 @@ def verify(
       >>> [(row.claim, row.verdict.value) for row in evidence]
       [('M4', 'holds')]
     """
-    claims = [claims] if isinstance(claims, str) else list(claims)
-    settings = [settings] if isinstance(settings, str | Setting) else list(settings)
+    names = [claims] if isinstance(claims, str) else list(claims)
+    chosen = list(settings) if isinstance(settings, list | tuple) else [settings]
     config = VerifyConfig(
-        settings=tuple(_setting(s) for s in settings),
-        claims=tuple(claims),
+        settings=tuple(_setting(s) for s in chosen),
+        claims=tuple(names),
         num_seeds=num_seeds,
-        strengths=tuple(float(s) for s in strengths),
+        strengths=tuple(strengths) if isinstance(strengths, Sequence) else (strengths,),
         rtol=rtol,
     )
     return run_verification(config)
@@ -88,10 +90,10 @@ def run_verification(
     Raises:
       ValueError: an unknown claim, or double precision is off.
     """
-    require_x64("verify")
-    selected = select_claims(config.claims)
+    selected = check_input(config)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     clock = time.perf_counter()
+    # The whole configuration, so that a change of any number starts afresh.
     mark = fingerprint(config)
     total = len(selected) * len(config.settings)
     evidence: list[Evidence] = []
@@ -114,6 +116,19 @@ def run_verification(
         seconds = time.perf_counter() - clock
         write_json(run_dir / RESULTS_FILE, results(config, selected, evidence, started, seconds))
     return evidence
+
+
+def check_input(config: VerifyConfig) -> list[Claim]:
+    """The claims that a configuration selects, after all that can be wrong with it is ruled out.
+
+    Raises:
+      ValueError: an unknown claim, a gap that leaves some seed's start out of order, or double
+        precision is off.
+    """
+    require_x64("verify")
+    for setting in config.settings:
+        _ = Laboratory(setting, config.num_seeds, config.strengths, config.rtol).starts
+    return select_claims(config.claims)
 
 
 def _check_or_load(
@@ -146,13 +161,13 @@ def _load(base: Path, mark: str) -> tuple[list[Evidence], dict[str, np.ndarray]]
         rows = [evidence_from_json(row) for row in stored["evidence"]]
         with np.load(base.with_name(f"{base.name}.npz"), allow_pickle=False) as file:
             return rows, dict(file)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
 
 
-def _setting(setting: str | Setting) -> Setting:
+def _setting(setting: object) -> Setting:
     if isinstance(setting, Setting):
         return setting
-    if setting not in SETTINGS:
+    if not isinstance(setting, str) or setting not in SETTINGS:
         raise ValueError(f"settings={setting!r}: choose from {', '.join(SETTINGS)}")
     return SETTINGS[setting]

@@ -52,7 +52,7 @@ def test_overrides_apply_to_every_setting_and_show_in_its_name():
         ({"num_seeds": True}, r"num_seeds=True: expected an integer"),
         ({"precision": "float32"}, r"precision='float32': .* float64 only"),
         ({"setting": "t8"}, r"setting='t8': choose from t7, t9"),
-        ({"setting": ["t7", "t7"]}, r"named twice"),
+        ({"setting": ["t7", "t7"]}, r"a name of its own"),
         ({"setting": []}, r"setting=\[\]"),
         ({"rtol": 1.0}, r"rtol=1\.0: must lie in"),
         ({"claims": [3]}, r"claims=3: expected ids"),

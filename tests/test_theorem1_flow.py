@@ -536,8 +536,8 @@ def test_bad_arguments_are_named(change, message) -> None:
         ({"loss_tol": 1e-40}, r"loss_tol=1e-40: must be at least 1e-30"),
         ({"horizon": 0.0}, r"horizon=0\.0: must be greater than 0"),
         ({"horizon": math.nan}, r"horizon=nan: must be greater than 0"),
-        ({"max_steps": 0}, r"max_steps=0: must be at least 1"),
-        ({"lanes_per_chunk": 0}, r"lanes_per_chunk=0: must be at least 1"),
+        ({"max_steps": 0}, r"max_steps=0: must be >= 1"),
+        ({"lanes_per_chunk": 0}, r"lanes_per_chunk=0: must be >= 1"),
     ],
 )
 def test_bad_configurations_are_named(choices, message) -> None:

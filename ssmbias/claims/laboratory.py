@@ -142,8 +142,9 @@ class Laboratory:
         *,
         save_times: AnyArray | None = None,
         name: str = "run",
+        first: int = 1,
     ) -> Twice:
-        """Runs at the configured tolerance and at a tenth of it; `name` is for messages."""
+        """Runs at two tolerances; messages call them `name` `first`, `first` + 1, ..."""
         result = self.simulate(a0, log_gap, strengths, save_times=save_times)
         tight = self.simulate(a0, log_gap, strengths, save_times=save_times, rtol=self.rtol / 10)
         outcomes = np.maximum(np.asarray(result.outcome), np.asarray(tight.outcome))
@@ -152,15 +153,15 @@ class Laboratory:
         if len(bad):
             run, column = bad[0]
             why = Outcome(int(outcomes[run, column])).explanation
-            reason = f"{name} {run + 1}, ρ = {strengths[column]:g}: {why}"
+            reason = f"{name} {first + run}, ρ = {strengths[column]:g}: {why}"
         return Twice(result, tight, Runs(outcomes.size, len(bad), reason))
 
     def limits(self, strengths: tuple[float, ...]) -> Twice:
         """Limits of all seeds at the given strengths."""
         if strengths not in self._limits:
-            first = self.setting.first_seed
-            name = f"seeds {first}..{first + self.num_seeds - 1}, number"
-            self._limits[strengths] = self.simulate_twice(*self.starts, strengths, name=name)
+            self._limits[strengths] = self.simulate_twice(
+                *self.starts, strengths, name="seed", first=self.setting.first_seed
+            )
         return self._limits[strengths]
 
     def path(self, strength: float) -> Trajectory:
@@ -171,6 +172,7 @@ class Laboratory:
         """
         if strength not in self._paths:
             end = np.asarray(self.limits((strength,)).result.time)[:, 0]
+            end = np.maximum(end, 2 * _FIRST_TIME)
             forward = np.geomspace(_FIRST_TIME, end, NUM_TIMES // 2, axis=-1)
             back = np.geomspace(1e-12, 0.5, NUM_TIMES - NUM_TIMES // 2)
             times = np.sort(np.concatenate([forward, end[:, None] * (1.0 - back)], axis=-1))

@@ -19,7 +19,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Bool, Float, Int
 
-from ssmbias._checks import is_concrete
+from ssmbias._checks import as_float64, is_concrete, require_int
 from ssmbias._types import AnyArray, Array
 from ssmbias.data import LagGram
 from ssmbias.dynamics import coordinates
@@ -31,9 +31,17 @@ from ssmbias.models.ssm import require_ssm
 
 _EPS = float(np.finfo(np.float64).eps)
 _LEAVES = ("a", "b", "c")
+_RESOLVED = float(np.sqrt(_EPS))
+_NO_HORIZON = 1e18
 # Chord iterations with a Jacobian for each step. Diffrax's default (one Jacobian for the whole
 # step, few iterations) gives up at these tolerances and halves the step twenty times as often.
 _SOLVER = diffrax.Kvaerno5(root_finder=diffrax.with_stepsize_controller_tols(optx.Chord)())
+# Landings repeat part of a step of the run, often a stiff one. The Cauchy criterion asks that an
+# iteration change nothing beyond the tolerance, which for a stiff step is below rounding, and
+# can then reject step after step. The rate of convergence is a criterion that can be met.
+_LANDING_SOLVER = diffrax.Kvaerno5(
+    root_finder=diffrax.with_stepsize_controller_tols(optx.Chord)(cauchy_termination=False)
+)
 
 
 @dataclass(frozen=True)
@@ -56,13 +64,18 @@ class FlowConfig:
     rtol: float = 1e-12
     atol: float = 1e-12
     loss_tol: float = 1e-26
-    horizon: float = 1e18
+    horizon: float = _NO_HORIZON
     max_steps: int = 16_384
 
     def __post_init__(self) -> None:
         """Refuse contradictory or impossible choices."""
         unknown = [leaf for leaf in self.trainable if leaf not in _LEAVES]
-        if unknown or not self.trainable or len(set(self.trainable)) != len(self.trainable):
+        if (
+            not isinstance(self.trainable, tuple)
+            or unknown
+            or not self.trainable
+            or len(set(self.trainable)) != len(self.trainable)
+        ):
             raise ValueError(
                 f"trainable={self.trainable!r}: name some of 'a', 'b', 'c', each once, "
                 "as a tuple such as ('a',)"
@@ -75,8 +88,7 @@ class FlowConfig:
         for name in ("rtol", "atol", "loss_tol", "horizon"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}: must be greater than 0")
-        if self.max_steps < 1:
-            raise ValueError(f"max_steps={self.max_steps!r}: must be at least 1")
+        require_int("max_steps", self.max_steps, minimum=1)
 
     @property
     def uses_gaps(self) -> bool:
@@ -156,8 +168,10 @@ def _is_stalled(state: _State, problem: _Problem, trainable: tuple[str, ...]) ->
     return jnp.all(jnp.stack(jax.tree.leaves(quiet)))
 
 
-def _solve(problem: _Problem, start: _State, config: FlowConfig) -> diffrax.Solution:
-    """Run on the curvature clock until an event; the end and all accepted steps are saved."""
+def _solve(
+    problem: _Problem, start: _State, config: FlowConfig, keep_steps: bool
+) -> diffrax.Solution:
+    """Run on the curvature clock until an event; the end and, if asked, all steps are saved."""
     trainable = config.trainable
 
     def field(s: Any, state: _State, problem: _Problem) -> _State:
@@ -169,11 +183,9 @@ def _solve(problem: _Problem, start: _State, config: FlowConfig) -> diffrax.Solu
         return _State(jax.tree.map(lambda r: r / clock, rate), 1.0 / clock)
 
     def is_over(s: Any, state: _State, problem: _Problem, **_: Any) -> Array:
-        converged = (
-            coordinates.loss(_model(state.theta, problem.frame), problem.data) <= config.loss_tol
-        )
-        late = state.time >= config.horizon
-        return converged | late | _is_stalled(state, problem, trainable)
+        loss = coordinates.loss(_model(state.theta, problem.frame), problem.data)
+        over = (loss <= config.loss_tol) | ~jnp.isfinite(loss) | (state.time >= config.horizon)
+        return over | _is_stalled(state, problem, trainable)
 
     return diffrax.diffeqsolve(
         diffrax.ODETerm(field),
@@ -184,7 +196,8 @@ def _solve(problem: _Problem, start: _State, config: FlowConfig) -> diffrax.Solu
         y0=start,
         args=problem,
         saveat=diffrax.SaveAt(
-            subs=[diffrax.SubSaveAt(t1=True), diffrax.SubSaveAt(t0=True, steps=True)]
+            subs=[diffrax.SubSaveAt(t1=True)]
+            + [diffrax.SubSaveAt(t0=True, steps=True)] * keep_steps
         ),
         stepsize_controller=diffrax.PIDController(rtol=config.rtol, atol=problem.atol),
         event=diffrax.Event(is_over),
@@ -212,7 +225,7 @@ def _land(problem: _Problem, steps: _State, time: Array, end: Array, config: Flo
 
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(field),
-        _SOLVER,
+        _LANDING_SOLVER,
         t0=0.0,
         t1=1.0,
         dt0=1.0,
@@ -223,7 +236,8 @@ def _land(problem: _Problem, steps: _State, time: Array, end: Array, config: Flo
         throw=False,
     )
     assert solution.ys is not None
-    theta = jax.tree.map(lambda x: x[-1], solution.ys)
+    landed = solution.result == diffrax.RESULTS.successful
+    theta = jax.tree.map(lambda x: jnp.where(landed, x[-1], jnp.nan), solution.ys)
     return _State(theta, left.time + duration)
 
 
@@ -232,21 +246,26 @@ def _run(
     problem: _Problem, start: _State, save_times: Array | None, config: FlowConfig
 ) -> tuple[_State, Array, Array, _State | None]:
     """Final state, outcome, number of steps and the states at the saved times."""
-    solution = _solve(problem, start, config)
+    # All steps are kept (max_steps states for each run) only where states in between are wanted.
+    keep_steps = save_times is not None or config.horizon < _NO_HORIZON
+    solution = _solve(problem, start, config, keep_steps)
     assert solution.ys is not None
-    last, steps = solution.ys
-    final: _State = jax.tree.map(lambda x: x[-1], last)
+    final: _State = jax.tree.map(lambda x: x[-1], solution.ys[0])
     end = final.time
-    # One batch of landings for the saved times and the horizon: one solver to compile.
-    wanted = jnp.minimum(end, config.horizon)[None]
-    if save_times is not None:
-        wanted = jnp.concatenate([jnp.minimum(save_times, wanted), wanted])
-    landed = jax.vmap(lambda time: _land(problem, steps, time, end, config))(wanted)
-    stopped_at_horizon = end > config.horizon
-    final = jax.tree.map(lambda x, y: jnp.where(stopped_at_horizon, x[-1], y), landed, final)
+    landed = None
+    if keep_steps:
+        # One batch of landings for the saved times and the horizon: one solver to compile.
+        wanted = jnp.minimum(end, config.horizon)[None]
+        if save_times is not None:
+            wanted = jnp.concatenate([jnp.minimum(save_times, wanted), wanted])
+        steps = solution.ys[1]
+        land = jax.vmap(lambda time: _land(problem, steps, time, end, config))
+        landed = land(wanted)
+        late = end > config.horizon
+        final = jax.tree.map(lambda x, y: jnp.where(late, x[-1], y), landed, final)
     model = _model(final.theta, problem.frame)
     loss = coordinates.loss(model, problem.data)
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(final)]))
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves((final, loss))]))
     spent = solution.result == diffrax.RESULTS.max_steps_reached
     ended = solution.result == diffrax.RESULTS.event_occurred
     outcome = jnp.where(spent, int(Outcome.MAX_STEPS), int(Outcome.FAILED))
@@ -315,29 +334,33 @@ def gradient_flow(
     """
     config = config or FlowConfig()
     start = require_ssm("start", start)
+    data = _require_statistics(data)
     times = None if save_times is None else as_save_times(save_times)
     order = jnp.argsort(-start.a)
     inverse = jnp.argsort(order)
     descending = DiagonalSSM(*(x[order] for x in start))
     if config.uses_gaps:
         frame, theta = _gap_coordinates(descending, log_gaps)
+        near_tie = jnp.zeros((), bool)
     else:
         if log_gaps is not None:
             raise ValueError(
                 "log_gaps: only usable where 'a' alone is trained and follow_gaps is not False; "
                 f"trainable={config.trainable!r}, follow_gaps={config.follow_gaps!r}"
             )
-        _refuse_near_ties(descending, config)
+        apart = _separations(descending)
+        near_tie = jnp.any((apart > 0) & (apart < _RESOLVED))
+        _refuse_near_ties(apart, config)
         frame = descending
         theta = {leaf: getattr(descending, leaf) for leaf in config.trainable}
     scale = jnp.max(jnp.stack([jnp.max(jnp.abs(getattr(descending, x))) for x in config.trainable]))
     atol = jnp.maximum(config.atol * scale, 1e-290)
     problem = _Problem(data, frame, atol)
     final, outcome, num_steps, saved = _run(problem, _State(theta, jnp.zeros(())), times, config)
-    if config.uses_gaps:
-        product = descending.b * descending.c
-        equal = jnp.all(product == product[0])
-        outcome = jnp.where(equal, outcome, jnp.int32(Outcome.FAILED))
+    # Traced values could not be looked at on the way in.
+    product = descending.b * descending.c
+    valid = jnp.all(product == product[0]) if config.uses_gaps else ~near_tie
+    outcome = jnp.where(valid, outcome, jnp.int32(Outcome.FAILED))
     model = _model(final.theta, frame)
     trajectory = None
     if saved is not None:
@@ -351,6 +374,19 @@ def gradient_flow(
         num_steps=num_steps,
         trajectory=trajectory,
     )
+
+
+def _require_statistics(data: LagGram) -> LagGram:
+    """The statistics as float64, or what is wrong with them."""
+    gram = as_float64("data.gram", data.gram, ndim=2)
+    response = as_float64("data.response", data.response, ndim=1)
+    num_lags = response.shape[0]
+    if gram.shape != (num_lags, num_lags) or num_lags < 3:
+        raise ValueError(
+            f"data.gram has shape {gram.shape} for {num_lags} lags in data.response: "
+            "take ssmbias.data.lag_gram of sequences of length 3 or more"
+        )
+    return LagGram(gram, response)
 
 
 def _gap_coordinates(
@@ -374,26 +410,31 @@ def _gap_coordinates(
     return frame, GapState(descending.a[-1], jnp.ones(num_gaps))
 
 
-def _refuse_near_ties(descending: DiagonalSSM, config: FlowConfig) -> None:
+def _separations(descending: DiagonalSSM) -> Float[Array, " gap"]:
+    """How far neighbouring states are apart: the largest relative difference of their entries."""
+    apart = []
+    for leaf in descending:
+        size = jnp.maximum(jnp.abs(leaf[:-1]), jnp.abs(leaf[1:]))
+        apart.append(jnp.abs(leaf[:-1] - leaf[1:]) / jnp.maximum(size, 1e-290))
+    return jnp.max(jnp.stack(apart), axis=0)
+
+
+def _refuse_near_ties(apart: Float[Array, " gap"], config: FlowConfig) -> None:
     """Refuse starts in which two states differ by less than half of a double's digits.
 
     Rounding perturbs a gap by eps relative to the entry, and the flow amplifies both alike: a
     relative gap below sqrt(eps) = 1.5e-8 would be known to fewer than eight digits at the end.
     States that agree exactly stay together and are fine.
     """
-    if not all(is_concrete(x) for x in descending):
+    if not is_concrete(apart):
         return
-    a, b, c = (np.asarray(x) for x in descending)
-    apart = np.zeros(len(a) - 1)
-    for leaf in (a, b, c):
-        scale = np.maximum(np.maximum(np.abs(leaf[:-1]), np.abs(leaf[1:])), np.finfo(float).tiny)
-        apart = np.maximum(apart, np.abs(np.diff(leaf)) / scale)
-    close = np.flatnonzero((apart > 0) & (apart < np.sqrt(_EPS)))
+    distance = np.asarray(apart)
+    close = np.flatnonzero((distance > 0) & (distance < _RESOLVED))
     if close.size:
         j = int(close[0])
         raise ValueError(
             f"start: entries {j + 1} and {j + 2} in descending order differ by "
-            f"{apart[j]:.1e} relative, less than {np.sqrt(_EPS):.1e}, and trainable="
+            f"{distance[j]:.1e} relative, less than {_RESOLVED:.1e}, and trainable="
             f"{config.trainable!r} cannot follow log-gaps; train 'a' alone with equal products "
             "b_j c_j, tie the entries exactly, or move them further apart"
         )

@@ -35,4 +35,6 @@ def as_save_times(value: Any) -> Float[Array, " time"]:
     require_nonnegative("save_times", times)
     if is_concrete(times) and bool(np.any(np.diff(np.asarray(times)) < 0)):
         raise ValueError("save_times: must ascend; sort them first")
-    return times
+    # Where they cannot be inspected: no time is reached.
+    ascend = jnp.all(jnp.diff(times) >= 0) & jnp.all(times >= 0)
+    return jnp.where(ascend, times, jnp.nan)

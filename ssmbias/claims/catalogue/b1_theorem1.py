@@ -22,24 +22,29 @@ def _errors(lab: Laboratory, limits: Twice) -> tuple[np.ndarray, float]:
 def check(lab: Laboratory, control: bool) -> list[Evidence]:
     """Part (ii) against the bound, then part (i) against part (ii), start by start."""
     s = lab.setting
+    assumptions = (
+        Assumption(
+            "the two largest entries are nearly, not exactly, tied",
+            0 < s.gap <= 0.01 * s.init_scale,
+            f"gap / init_scale = {s.gap / s.init_scale:.1e}",
+        ),
+        Assumption(
+            "the start is small",
+            s.init_scale <= 0.1 / s.state_dim,
+            f"init_scale = {s.init_scale:g}, d = {s.state_dim}",
+        ),
+        Assumption("κ is odd and at least 7", s.seq_len >= 7, f"κ = {s.seq_len}"),
+        Assumption("d exceeds the teacher's dimension 2", s.state_dim >= 3, f"d = {s.state_dim}"),
+    )
     clean, poisoned = lab.limits((0.0,)), lab.limits((1.0,))
     if control:
         poisoned = _far_from_tied(lab)
     clean_errors, clean_noise = _errors(lab, clean)
     errors, noise = _errors(lab, poisoned)
-    bound = poison_bound(s.state_dim, s.seq_len)
+    # The theorem's constant is defined for κ >= 7 only.
+    bound = poison_bound(s.state_dim, s.seq_len) if s.seq_len >= 7 else np.nan
     if not control:
-        _save(lab, errors, bound)
-    near_tie = Assumption(
-        "the two largest entries are nearly tied",
-        s.gap <= 0.01 * s.init_scale,
-        f"gap / init_scale = {s.gap / s.init_scale:.1e}",
-    )
-    small = Assumption(
-        "the start is small", s.init_scale <= 0.1 / s.state_dim, f"init_scale = {s.init_scale:g}"
-    )
-    long = Assumption("κ is odd and at least 7", s.seq_len >= 7, f"κ = {s.seq_len}")
-    assumptions = (near_tie, small, long)
+        _save(lab, clean_errors, errors, bound)
     shortfall = float(np.max(bound - errors))
     verdict, reason = judge(shortfall, -noise, assumptions, poisoned.runs)
     smallest = float(errors.min())
@@ -85,7 +90,6 @@ def check(lab: Laboratory, control: bool) -> list[Evidence]:
             verdict=verdict,
             reason=reason,
             assumptions=assumptions,
-            margin=float(np.min(errors / clean_errors)),
             runs=both,
         )
     )
@@ -99,8 +103,10 @@ def _far_from_tied(lab: Laboratory) -> Twice:
     return lab.simulate_twice(a0, np.log(a0[:, 0] - a0[:, 1]), (1.0,), name="control start")
 
 
-def _save(lab: Laboratory, errors: np.ndarray, bound: float) -> None:
-    """Arrays for the figures: the first start's two trajectories, and all errors."""
+def _save(lab: Laboratory, clean_errors: np.ndarray, errors: np.ndarray, bound: float) -> None:
+    """Margins and ε of each start; arrays for the figures: its first start's trajectories."""
+    lab.save("error/margin", errors / bound)
+    lab.save("error/epsilon", clean_errors)
     lab.save("error/poisoned_rho1/measured", errors)
     lab.save("error/bound", bound)
     a0, log_gap = lab.starts
@@ -124,12 +130,13 @@ CLAIMS = (
         title="Theorem 1: clean generalises, poisoned does not",
         statement=r"\frac1d \max_{l<H} |h_l - h_l^*| \ge "
         r"\min\left\{ \tfrac1{10}, \tfrac1{9d} \right\} \left( 1 - 0.6^{1/(\kappa-1)} \right) "
-        r"\text{ poisoned,} \quad \le \varepsilon \text{ clean}",
+        r"\text{ poisoned,} \quad \text{and smaller, } \varepsilon \text{, clean}",
         kind=Kind.BOUND,
         assumptions=(
-            "the two largest entries are nearly tied",
+            "the two largest entries are nearly, not exactly, tied",
             "the start is small",
             "κ is odd and at least 7",
+            "d exceeds the teacher's dimension 2",
         ),
         reference="Slutzky et al. (2025), arXiv:2410.10473, Theorem 1 (constant as transcribed)",
         control="poisoned runs from starts whose second entry is a tenth of the first",

@@ -33,6 +33,11 @@ def _predict(lab: Laboratory, control: bool) -> np.ndarray:
 
 def check(lab: Laboratory, control: bool) -> list[Evidence]:
     """Compare all entries of the limit for every multiplicity."""
+    wide = Assumption(
+        "d is at least 3, so that there are two multiplicities",
+        lab.setting.state_dim >= 3,
+        f"d = {lab.setting.state_dim}",
+    )
     a0, log_gap = _starts(lab)
     both = lab.simulate_twice(a0, log_gap, (1.0,), name="multiplicity")
     measured = both.a[:, 0]
@@ -42,6 +47,7 @@ def check(lab: Laboratory, control: bool) -> list[Evidence]:
     tolerance = solver_tolerance(both.absolute_error())
     tied = np.array([np.ptp(measured[m, : m + 1]) for m in range(len(measured))])
     assumptions = (
+        wide,
         Assumption(
             "entries that start equal stay equal",
             bool(np.all(tied == 0)),
@@ -54,9 +60,9 @@ def check(lab: Laboratory, control: bool) -> list[Evidence]:
             claim="M4",
             setting=lab.setting.name,
             kind=Kind.LIMIT,
-            quantity="tied limits for m = 1..d-1, all entries (values: α at m = 2)",
-            predicted=float(predicted[1, 0]),
-            measured=float(measured[1, 0]),
+            quantity="tied limits for m = 1..d-1, all entries (values: α at m = d-1)",
+            predicted=float(predicted[-1, 0]),
+            measured=float(measured[-1, 0]),
             residual=residual,
             tolerance=tolerance,
             derivation=SOLVER_DERIVATION,
@@ -76,7 +82,7 @@ CLAIMS = (
         r"m\alpha + (d-m)\beta = 1, \quad m\alpha^{\kappa-1} + (d-m)\beta^{\kappa-1} = 1, \quad "
         r"\alpha > \beta",
         kind=Kind.LIMIT,
-        assumptions=("entries that start equal stay equal",),
+        assumptions=("d is at least 3", "entries that start equal stay equal"),
         reference="derivation in docs/theory.md (M4)",
         control="the limits of another multiplicity",
         check=check,
