@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+
+from ssmbias.config import DEFAULT_MAPPING
 
 HOLDS, VIOLATED, BAD_INPUT, DEFECT = 0, 1, 2, 3
 
@@ -89,6 +92,14 @@ def _refuse(error: BaseException, debug: bool) -> int:
 
 def _one_line(error: BaseException) -> str:
     """The message of an error and of what caused it, without line breaks."""
+    unknown = re.search(r"Could not override '([^']+)'", str(error))
+    if unknown:
+        known = ", ".join(sorted(DEFAULT_MAPPING))
+        return f"{unknown[1]}: unknown key; known are {known}, profile"
+    ambiguous = re.search(r"Ambiguous value for argument '([^'=]+)=([^']+)'", str(error))
+    if ambiguous:
+        key, values = ambiguous.groups()
+        return f"{key}={values}: write {key}=[{values}] for one job, or add -m for one job each"
     override = getattr(error, "override", None)
     parts = [*([f"{override}:"] if override else []), str(error)]
     if error.__cause__ is not None and isinstance(error, HydraException):

@@ -124,6 +124,10 @@ class TestCommandLine:
             (["claims=Z9"], "claims='Z9': choose from"),
             (["profile=huge"], "huge"),
             (["strength=[1,"], "strength"),
+            (["strength=0,1"], "write strength=[0,1] for one job, or add -m"),
+            (["num_seed=4"], "num_seed: unknown key; known are claims"),
+            (["gap=9e-4"], "gap"),
+            (["hydra.run.dir=/proc/x"], "/proc/x"),
         ],
     )
     def test_mistakes_get_one_line_and_exit_code_2(self, arguments, message, tmp_path):

@@ -28,6 +28,12 @@ def check(lab: Laboratory, control: bool) -> list[Evidence]:
             0 < s.gap <= 0.01 * s.init_scale,
             f"gap / init_scale = {s.gap / s.init_scale:.1e}",
         ),
+        # Below a_1^p the clean flow, too, keeps both entries (docs/theory.md, M1).
+        Assumption(
+            "the gap is far above a_1^p",
+            s.gap >= 100 * s.init_scale ** (s.seq_len - 2),
+            f"gap = {s.gap:.1e}, init_scale^p = {s.init_scale ** (s.seq_len - 2):.1e}",
+        ),
         Assumption(
             "the start is small",
             s.init_scale <= 0.1 / s.state_dim,
@@ -134,6 +140,7 @@ CLAIMS = (
         kind=Kind.BOUND,
         assumptions=(
             "the two largest entries are nearly, not exactly, tied",
+            "the gap is far above a_1^p",
             "the start is small",
             "κ is odd and at least 7",
             "d exceeds the teacher's dimension 2",
