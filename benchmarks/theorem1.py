@@ -100,6 +100,12 @@ def seconds(job: Callable[[], object], repeats: int) -> list[float]:
     return out
 
 
+def _warmed(job: Callable[[], Theorem1Result]) -> Callable[[], Theorem1Result]:
+    """The job, compiled."""
+    job()
+    return job
+
+
 def spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
@@ -128,6 +134,7 @@ def main() -> None:
         return lambda: run(a0, log_gap, STRENGTHS)
 
     tight = batch(Theorem1Config(rtol=1e-13, max_steps=100_000))()
+    assert bool(np.all(np.asarray(tight.converged)))
     truth = np.array(tight.a)
     clean = jax.jit(jax.vmap(lambda a, g: clean_limit(a, SETTING.seq_len, log_gap=g)))
     truth[:, 0] = clean(a0, log_gap)
@@ -163,6 +170,15 @@ def main() -> None:
             "utilisation": use,
             "worst relative error": _worst(error(result.a), true_error),
         }
+
+    # What limits it: the same batch in chunks of other sizes. Small ones spend their time on
+    # dispatch, large ones leave the second-level cache and wait for their slowest lane.
+    report["ms per trajectory by lanes per chunk"] = {
+        str(chunk): min(seconds(_warmed(batch(Theorem1Config(lanes_per_chunk=chunk))), 2))
+        / (num_seeds * len(STRENGTHS))
+        * 1e3
+        for chunk in ((16, 64) if quick else (16, 32, 64, 128, 256, 512))
+    }
 
     single = jax.jit(lambda a, g, r: simulate_theorem1(a, SETTING.seq_len, r, log_gap=g))
     single(a0[0], log_gap[0], 1.0)
