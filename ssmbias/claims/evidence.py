@@ -75,6 +75,14 @@ class Runs:
     unconverged: int = 0
     reason: str = ""
 
+    def __add__(self, other: Runs) -> Runs:
+        """Both sets of runs, with the first reason there is."""
+        return Runs(
+            self.number + other.number,
+            self.unconverged + other.unconverged,
+            self.reason or other.reason,
+        )
+
 
 @dataclass(frozen=True)
 class Evidence:

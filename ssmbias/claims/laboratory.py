@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +96,7 @@ class Laboratory:
         self.arrays: dict[str, np.ndarray] = {}
         self._limits: dict[tuple[float, ...], Twice] = {}
         self._paths: dict[float, Trajectory] = {}
+        self._kept: dict[str, Any] = {}
 
     def save(self, name: str, value: AnyArray | float) -> None:
         """Keep an array for figures, under `<setting>/<name>`."""
@@ -109,6 +111,12 @@ class Laboratory:
             for i in range(self.num_seeds)
         ]
         return np.stack([x.a for x in starts]), np.array([x.log_gap for x in starts])
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made when first asked for under this name and kept."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
 
     def simulate(
         self,

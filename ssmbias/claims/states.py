@@ -60,25 +60,24 @@ def steepest_descent(
 
 def theorem1_states(lab: Laboratory) -> States:
     """All saved states of all seeds and strengths in the setting of Theorem 1."""
+    return lab.once("theorem1_states", lambda: _theorem1_states(lab))
+
+
+def _theorem1_states(lab: Laboratory) -> States:
     s = lab.setting
     teacher = theorem1_teacher(s.state_dim)
     diagonals, strengths = [], []
-    number = unconverged = 0
-    reason = ""
+    runs = Runs(0)
     for strength in lab.strengths:
         states = np.asarray(lab.path(strength).a).reshape(-1, s.state_dim)
         diagonals.append(states)
         strengths.append(np.full(len(states), strength))
-        runs = lab.limits((strength,)).runs
-        number, unconverged = number + runs.number, unconverged + runs.unconverged
-        reason = reason or runs.reason
+        runs = runs + lab.limits((strength,)).runs
     rho = jnp.asarray(np.concatenate(strengths))
     training_set = jax.vmap(lambda r: theorem1_training_set(s.seq_len, r))(rho)
     targets = jax.vmap(lambda x: labels(teacher, x))(training_set.inputs)
     model = jax.vmap(theorem1_student)(jnp.asarray(np.concatenate(diagonals)))
-    return States(
-        "Theorem 1 flows", model, training_set, targets, ("a",), Runs(number, unconverged, reason)
-    )
+    return States("Theorem 1 flows", model, training_set, targets, ("a",), runs)
 
 
 def free_states(lab: Laboratory) -> States:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from ssmbias.claims.evidence import Assumption, Claim, Evidence, Kind, Runs, judge
+from ssmbias.claims.evidence import Assumption, Claim, Evidence, Kind, judge
 from ssmbias.claims.laboratory import Laboratory, Twice, solver_tolerance
 from ssmbias.metrics import effective_rank, generalization_error
 from ssmbias.theory import clean_limit, poison_bound, strong_poison_limit
@@ -74,11 +74,7 @@ def check(lab: Laboratory, control: bool) -> list[Evidence]:
     ]
     # (i): with the same starts, clean training ends at zero loss with a smaller error.
     excess = float(np.max(clean_errors - errors))
-    both = Runs(
-        clean.runs.number + poisoned.runs.number,
-        clean.runs.unconverged + poisoned.runs.unconverged,
-        clean.runs.reason or poisoned.runs.reason,
-    )
+    both = clean.runs + poisoned.runs
     allowed = -(noise + clean_noise)
     verdict, reason = judge(excess, allowed, assumptions, both)
     rows.append(

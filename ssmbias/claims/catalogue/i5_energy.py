@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssmbias._types import Array
-from ssmbias.claims.evidence import Claim, Evidence, Kind, Runs, judge
+from ssmbias.claims.evidence import Claim, Evidence, Kind, judge
 from ssmbias.claims.laboratory import Laboratory
 from ssmbias.claims.states import (
     States,
@@ -56,12 +56,7 @@ def _monotone(lab: Laboratory, control: bool) -> Evidence:
     increases = [np.max(np.diff(x, axis=-1) / np.abs(x[:, :1])) for x in losses]
     increase = float(np.max(increases))  # keeps nan
     tolerance = 4.0 * float(np.finfo(np.float64).eps)
-    bound, freed = theorem1_states(lab).runs, lab.free_flows.runs
-    runs = Runs(
-        bound.number + freed.number,
-        bound.unconverged + freed.unconverged,
-        bound.reason or freed.reason,
-    )
+    runs = theorem1_states(lab).runs + lab.free_flows.runs
     verdict, reason = judge(increase, tolerance, (), runs)
     return Evidence(
         claim="I5",
