@@ -6,6 +6,7 @@ one for T7, one for T9, one for (a, b, c), one for a batch, one for a derivative
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import itertools
 import math
@@ -370,6 +371,21 @@ def test_scipy_agrees_when_all_is_trained(case, trained) -> None:
     np.testing.assert_allclose(got, expected, rtol=0, atol=5e-9)
     other = scipy_states(case[0], case[1] + 1e-4, TIMES[1:6])
     assert np.max(np.abs(got - other)) > 5e-8  # control: another strength
+
+
+def test_the_explicit_solver_agrees(trained) -> None:
+    config = dataclasses.replace(
+        ALL, stiff=False, rtol=1e-11, atol=1e-11, horizon=40.0, max_steps=16_384
+    )
+    data = lag_gram(random_data(0.0), TEACHER)
+    run = gradient_flow(student(0.5), data, save_times=TIMES[:4], config=config)
+    expected = trained[0.5, 0.0].trajectory
+    for leaf in "abc":
+        # About a thousand steps of either solver, with 1e-11 in each at worst.
+        np.testing.assert_allclose(
+            getattr(run.trajectory, leaf), getattr(expected, leaf)[:4], rtol=0, atol=1e-8
+        )
+    assert np.ptp(expected.a[:4], axis=0).max() > 0.1  # control: there is something to miss
 
 
 @pytest.mark.slow
