@@ -19,12 +19,12 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Bool, Float, Int
 
-from ssmbias._checks import as_float64, is_concrete, require_int
+from ssmbias._checks import is_concrete, require_int
 from ssmbias._types import AnyArray, Array
 from ssmbias.data import LagGram
 from ssmbias.dynamics import coordinates
 from ssmbias.dynamics.coordinates import GapFrame, GapState
-from ssmbias.dynamics.inputs import as_log_gaps, as_save_times
+from ssmbias.dynamics.inputs import as_log_gaps, as_save_times, require_statistics
 from ssmbias.dynamics.trajectory import Outcome, Trajectory
 from ssmbias.models import DiagonalSSM
 from ssmbias.models.ssm import require_ssm
@@ -339,7 +339,7 @@ def gradient_flow(
     """
     config = config or FlowConfig()
     start = require_ssm("start", start)
-    data = _require_statistics(data)
+    data = require_statistics(data)
     times = None if save_times is None else as_save_times(save_times)
     order = jnp.argsort(-start.a)
     inverse = jnp.argsort(order)
@@ -379,19 +379,6 @@ def gradient_flow(
         num_steps=num_steps,
         trajectory=trajectory,
     )
-
-
-def _require_statistics(data: LagGram) -> LagGram:
-    """The statistics as float64, or what is wrong with them."""
-    gram = as_float64("data.gram", data.gram, ndim=2)
-    response = as_float64("data.response", data.response, ndim=1)
-    num_lags = response.shape[0]
-    if gram.shape != (num_lags, num_lags) or num_lags < 3:
-        raise ValueError(
-            f"data.gram has shape {gram.shape} for {num_lags} lags in data.response: "
-            "take ssmbias.data.lag_gram of sequences of length 3 or more"
-        )
-    return LagGram(gram, response)
 
 
 def _gap_coordinates(

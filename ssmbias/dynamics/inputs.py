@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from ssmbias._checks import as_float64, is_concrete, require_nonnegative
 from ssmbias._types import Array
+from ssmbias.data import LagGram
 
 
 def as_log_gaps(value: Any, *, ndim: int = 1, name: str = "log_gaps") -> Float[Array, "..."]:
@@ -38,3 +39,20 @@ def as_save_times(value: Any) -> Float[Array, " time"]:
     # Where they cannot be inspected: no time is reached.
     ascend = jnp.all(jnp.diff(times) >= 0) & jnp.all(times >= 0)
     return jnp.where(ascend, times, jnp.nan)
+
+
+def require_statistics(data: LagGram) -> LagGram:
+    """Sufficient statistics as float64.
+
+    Raises:
+      ValueError: shapes or dtypes are wrong.
+    """
+    gram = as_float64("data.gram", data.gram, ndim=2)
+    response = as_float64("data.response", data.response, ndim=1)
+    num_lags = response.shape[0]
+    if gram.shape != (num_lags, num_lags) or num_lags < 3:
+        raise ValueError(
+            f"data.gram has shape {gram.shape} for {num_lags} lags in data.response: "
+            "take ssmbias.data.lag_gram of sequences of length 3 or more"
+        )
+    return LagGram(gram, response)
