@@ -30,8 +30,9 @@ from ssmbias.models import DiagonalSSM
 from ssmbias.models.ssm import require_ssm
 
 _LEAVES = ("a", "b", "c")
-# Lanes in one loop on a CPU: the state of 64 small students stays in the second-level cache.
-_CPU_CHUNK = 64
+# Lanes in one loop on a CPU, by lane axis: so many linear students (-1) or small networks (0) stay
+# in the second-level cache.
+_CPU_CHUNK = {-1: 64, 0: 16}
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class DescentConfig:
       trainable: which of "a", "b", "c" move (linear students only).
       full_gradient_norm: whether the norm that `adaptive_step` sees counts the off-diagonal entries
         of dL/dA, which the paper's code computes but does not train (linear students only).
-      lanes_per_chunk: runs that share a loop under `jax.vmap`; `None` for 64 on a CPU and all
-        elsewhere.
+      lanes_per_chunk: runs that share a loop under `jax.vmap`; `None` for 64 (`descend`: 16) on a
+        CPU and all elsewhere.
     """
 
     loss_tol: float = 1e-2
@@ -390,7 +391,7 @@ def _in_chunks(
     axis = problem.lane_axis
     num_lanes = lanes.step_size.shape[0]
     if chunk is None:
-        chunk = _CPU_CHUNK if jax.default_backend() == "cpu" else max(1, num_lanes)
+        chunk = _CPU_CHUNK[axis] if jax.default_backend() == "cpu" else max(1, num_lanes)
 
     def run_chunk(part: _Lanes) -> Run:
         run = run_phases(problem, optimizer, *part, limits, logging)

@@ -124,7 +124,7 @@ def impulse_response(
     model = require_ssm("model", model)
     num_lags = require_int("num_lags", num_lags, minimum=1)
     if require_choice("method", method, METHODS) == "lags":
-        return _powers(model.a, num_lags) @ (model.c * model.b)
+        return lag_powers(model.a, num_lags) @ (model.c * model.b)
     impulse = jnp.zeros(num_lags, jnp.float64).at[0].set(1.0)
     return _states(model, impulse, method) @ model.c
 
@@ -169,11 +169,22 @@ def _fields(model: DiagonalSSM):
     return zip(DiagonalSSM._fields, model, strict=True)
 
 
-def _powers(a: Float[Array, " state"], num_lags: int) -> Float[Array, "lag state"]:
-    """Rows a^0, a^1, ... by doubling: rows m..2m-1 are rows 0..m-1 times a^m.
+def lag_powers(a: Float[Array, " state"], num_lags: int) -> Float[Array, "lag state"]:
+    r"""Rows $a^0, a^1, \dots$ by doubling: rows m..2m-1 are rows 0..m-1 times $a^m$.
 
     Products only. Gradients of ``power`` or ``cumprod`` at zero would divide by zero, and a
-    product per lag would make a long horizon slow to compile.
+    product per lag would make a long horizon slow to compile. Works in the precision of `a`.
+
+    Args:
+      a: any numbers.
+      num_lags: how many rows, at least 1.
+
+    Returns:
+      The table of powers.
+
+    Example:
+      >>> lag_powers(jnp.array([2.0, 0.0]), 3).tolist()
+      [[1.0, 1.0], [2.0, 0.0], [4.0, 0.0]]
     """
     powers = jnp.ones_like(a)[None, :]
     next_power = a[None, :]
