@@ -11,6 +11,7 @@ from ssmbias.dynamics.descent import (
     gradient_descent,
 )
 from ssmbias.dynamics.flow import FlowConfig, FlowResult, gradient_flow
+from ssmbias.dynamics.keras_adam import keras_adam
 from ssmbias.dynamics.theorem1_flow import Theorem1Config, Theorem1Result, simulate_theorem1
 from ssmbias.dynamics.trajectory import Outcome, Trajectory
 
@@ -28,5 +29,6 @@ __all__ = [
     "descend",
     "gradient_descent",
     "gradient_flow",
+    "keras_adam",
     "simulate_theorem1",
 ]

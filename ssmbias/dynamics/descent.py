@@ -247,10 +247,31 @@ def descend(
       >>> int(run.steps_to_tol), float(run.loss) <= 1e-8
       (14, True)
     """
-    config = config or DescentConfig()
     if not jax.tree.leaves(params):
         raise ValueError("params: holds no array")
-    problem = general_problem(loss, observe)
+    return descend_problem(
+        general_problem(loss, observe),
+        params,
+        data,
+        optimizer,
+        step_size=step_size,
+        optimizer_state=optimizer_state,
+        config=config,
+    )
+
+
+def descend_problem(
+    problem: Problem,
+    params: Any,
+    data: Any,
+    optimizer: optax.GradientTransformation,
+    *,
+    step_size: ScalarLike = 1.0,
+    optimizer_state: Any = None,
+    config: DescentConfig | None = None,
+) -> DescentResult:
+    """`descend` for a problem with a gradient or a projection of its own (`general_problem`)."""
+    config = config or DescentConfig()
     run = _descend(problem, params, data, optimizer, step_size, optimizer_state, config)
     return _result(run, config, lambda theta: theta)
 

@@ -206,13 +206,16 @@ def _run_phase(
     def entry(carry: _Carry) -> Any:
         return problem.observe(carry.params, data)
 
+    def record(lanes: _Carry, log: Log, every: Array) -> Log:
+        """Log the present state if it is due, and if a lane has got here."""
+        due = log.num * every + logging.offset
+        arrived = (lanes.done == due) & jnp.any(lanes.steps == due)
+        return jax.lax.cond(arrived, lambda log: _append(log, due, entry(lanes)), lambda x: x, log)
+
     def period(carry: tuple[_Carry, Log, Array]) -> tuple[_Carry, Log, Array]:
         """Log, then go on to the next entry."""
         lanes, log, every = carry
-        # Nothing is logged for a time that no lane has reached.
-        due = log.num * every + logging.offset
-        arrived = (lanes.done == due) & jnp.any(lanes.steps == due)
-        log = jax.lax.cond(arrived, lambda log: _append(log, due, entry(lanes)), lambda x: x, log)
+        log = record(lanes, log, every)
         full = log.num == logging.capacity
         log = jax.lax.cond(full, _thin, lambda x: x, log)
         every = jnp.where(full, 2 * every, every)
@@ -233,11 +236,12 @@ def _run_phase(
     )
     if logging.offset:
         start = advance(start, jnp.int32(logging.offset))
-    end, log, _ = jax.lax.while_loop(
+    end, log, every = jax.lax.while_loop(
         lambda c: (c[0].done < limits.max_steps) & jnp.any(c[0].active),
         period,
         (start, empty, jnp.int32(logging.every)),
     )
+    log = record(end, log, every)
     loss = problem.loss(end.params, data)
     # A lane whose very last step brought it to the tolerance has not been looked at since.
     reached = loss <= limits.loss_tol

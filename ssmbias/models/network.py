@@ -140,7 +140,9 @@ def network_params(model: DiagonalSSM, *matrices: Float[Array, "fan_in fan_out"]
       ValueError: the matrices do not fit together.
 
     Example:
-      >>> params = network_params(DiagonalSSM(*jnp.ones((3, 1))), jnp.ones((1, 2)), jnp.ones((2, 1)))
+      >>> params = network_params(
+      ...     DiagonalSSM(*jnp.ones((3, 1))), jnp.ones((1, 2)), jnp.ones((2, 1))
+      ... )
       >>> network = SSMNetwork(state_dim=1, hidden=(2,))
       >>> network.apply(params, jnp.ones((1, 3))).tolist()
       [6.0]
