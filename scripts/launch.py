@@ -18,8 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from ssmbias.config import DEFAULT_MAPPING
-
 HOLDS, VIOLATED, BAD_INPUT, DEFECT = 0, 1, 2, 3
 
 
@@ -36,8 +34,15 @@ def set_up_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def run(parse: Callable[[dict], Any], job: Callable[[Any, Path], int], config_name: str) -> None:
+def run(
+    parse: Callable[[dict], Any],
+    job: Callable[[Any, Path], int],
+    config_name: str,
+    known: tuple[str, ...],
+) -> None:
     """Run `job(parse(configuration), output folder)` under Hydra, once or (-m) many times.
+
+    `known` are the keys that a message about an unknown one lists.
 
     Exits with the largest code of all jobs. Bad input, a `ValueError` of `parse` or an error of
     Hydra, is one line and code 2; an error of `job` is a defect: a traceback and code 3.
@@ -54,7 +59,7 @@ def run(parse: Callable[[dict], Any], job: Callable[[Any, Path], int], config_na
             config = parse({str(key): value for key, value in mapping.items()})
         except ValueError as error:
             # Caught here: Hydra would add a line of its own, and drop the jobs still to come.
-            codes.append(_refuse(error, debug))
+            codes.append(_refuse(error, debug, known))
             return
         try:
             codes.append(job(config, folder))
@@ -71,7 +76,7 @@ def run(parse: Callable[[dict], Any], job: Callable[[Any, Path], int], config_na
     try:
         main()
     except (HydraException, OmegaConfBaseException, OSError) as error:
-        codes.append(_refuse(error, debug))
+        codes.append(_refuse(error, debug, known))
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(max(codes))
@@ -82,20 +87,19 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120)
 
 
-def _refuse(error: BaseException, debug: bool) -> int:
+def _refuse(error: BaseException, debug: bool, known: tuple[str, ...]) -> int:
     """Say in one line what is wrong with the input; HYDRA_FULL_ERROR=1 adds the traceback."""
     if debug:
         traceback.print_exception(error)
-    print(f"error: {_one_line(error)}", file=sys.stderr)
+    print(f"error: {_one_line(error, known)}", file=sys.stderr)
     return BAD_INPUT
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException, known: tuple[str, ...]) -> str:
     """The message of an error and of what caused it, without line breaks."""
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if unknown:
-        known = ", ".join(sorted(DEFAULT_MAPPING))
-        return f"{unknown[1]}: unknown key; known are {known}, profile"
+        return f"{unknown[1]}: unknown key; known are {', '.join(known)}"
     ambiguous = re.search(r"Ambiguous value for argument '([^'=]+)=([^']+)'", str(error))
     if ambiguous:
         key, values = ambiguous.groups()

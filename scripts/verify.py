@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ssmbias.scripts import launch  # pyright: ignore[reportMissingImports]
 
 from ssmbias.claims import Verdict
-from ssmbias.config import VerifyConfig, from_mapping
+from ssmbias.config import DEFAULT_MAPPING, VerifyConfig, from_mapping
 from ssmbias.report import load_results, save_figures, verdict_table, write_report
 from ssmbias.verification import check_input, run_verification
 
@@ -43,7 +43,7 @@ def job(config: VerifyConfig, folder: Path) -> int:
 
 
 def main() -> None:
-    launch.run(parse, job, "verify")
+    launch.run(parse, job, "verify", (*sorted(DEFAULT_MAPPING), "profile"))
 
 
 if __name__ == "__main__":

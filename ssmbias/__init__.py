@@ -7,8 +7,9 @@ package changes nothing.
 
 from __future__ import annotations
 
-from ssmbias import claims, config, data, dynamics, metrics, models, theory
-from ssmbias.dynamics import gradient_flow, simulate_theorem1
+from ssmbias import claims, config, data, dynamics, experiments, metrics, models, theory
+from ssmbias.dynamics import descend, gradient_descent, gradient_flow, simulate_theorem1
+from ssmbias.experiments import replay
 from ssmbias.metrics import effective_rank, generalization_error
 from ssmbias.verification import verify
 
@@ -18,12 +19,16 @@ __all__ = [
     "claims",
     "config",
     "data",
+    "descend",
     "dynamics",
     "effective_rank",
+    "experiments",
     "generalization_error",
+    "gradient_descent",
     "gradient_flow",
     "metrics",
     "models",
+    "replay",
     "simulate_theorem1",
     "theory",
     "verify",

@@ -127,11 +127,11 @@ def ssm_of(params: Params) -> DiagonalSSM:
 
 
 def network_params(model: DiagonalSSM, *matrices: Float[Array, "fan_in fan_out"]) -> Params:
-    """Parameters of a network from an SSM and the matrices of its head.
+    r"""Parameters of a network from an SSM and the matrices of its head.
 
     Args:
       model: the SSM.
-      *matrices: $D_0, D_1, \\dots$; none for a head that is the identity.
+      *matrices: $D_0, D_1, \dots$; none for a head that is the identity.
 
     Returns:
       What `SSMNetwork(...).apply` takes, with `hidden` the inner widths of the matrices.

@@ -1,0 +1,75 @@
+"""Reproduce the paper: `scripts/reproduce.py table=1`, `figure=2`, `replay=<name>`, `all`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.markdown import Markdown
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from ssmbias.scripts import launch  # pyright: ignore[reportMissingImports]
+
+from ssmbias.experiments.reproduce import reproduce
+from ssmbias.experiments.reproduce_config import (
+    DEFAULT_MAPPING,
+    FIGURES,
+    TABLES,
+    ReproduceConfig,
+    from_mapping,
+)
+
+ALL = [f"table=[{','.join(map(str, TABLES))}]", f"figure=[{','.join(map(str, FIGURES))}]"]
+KNOWN = (*sorted({*DEFAULT_MAPPING} - {"targets"}), "table", "figure", "all")
+
+
+def parse(mapping: dict) -> ReproduceConfig:
+    config = from_mapping(mapping)
+    launch.set_up_jax()
+    return config
+
+
+def job(config: ReproduceConfig, folder: Path) -> int:
+    console = launch.console()
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        summary = reproduce(
+            config,
+            folder,
+            lambda done, total, text: bar.update(
+                task, completed=done, total=total, description=text
+            ),
+        )
+    for name in summary["files"]:
+        if name.endswith(".md"):
+            console.print(Markdown(f"**{name}**\n\n{(folder / name).read_text()}"))
+    violated = False
+    for replay in summary["replays"]:
+        violated |= replay["verdict"] == "violated"
+        console.print(_replay_line(replay), soft_wrap=True, highlight=False, markup=False)
+    console.print(f"Tables, figures and summary.json: {folder}", soft_wrap=True, highlight=False)
+    return launch.VIOLATED if violated else launch.HOLDS
+
+
+def _replay_line(replay: dict) -> str:
+    line = (
+        f"replay {replay['name']}: steps to eps {replay['steps_to_eps']}, train loss "
+        f"{replay['train_loss']:.4g}, test error {replay['test_error']:.4g} (float64: "
+        f"{replay['double']['steps_to_eps']:.0f}, {replay['double']['train_loss']:.4g}, "
+        f"{replay['double']['test_error']:.4g}): {replay['verdict']}"
+    )
+    return f"{line}: {replay['reason']}" if replay["reason"] else line
+
+
+def main() -> None:
+    sys.argv[1:] = [word for arg in sys.argv[1:] for word in (ALL if arg == "all" else [arg])]
+    launch.run(parse, job, "reproduce", KNOWN)
+
+
+if __name__ == "__main__":
+    main()

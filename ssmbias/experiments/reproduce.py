@@ -1,0 +1,297 @@
+"""Tables and figures of the paper from units of work: reported, replayed, and our own beside it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssmbias._checks import require_x64
+from ssmbias.dynamics import Outcome
+from ssmbias.experiments.cells import THEOREM1, Arrays, Job, ReplayJob, run_job
+from ssmbias.experiments.protocol import NUM_PROGRESS
+from ssmbias.experiments.reported import FINAL_TOP, REPORTED
+from ssmbias.experiments.reproduce_config import ReproduceConfig, Target
+from ssmbias.experiments.settings import ARMS, EXPERIMENTS
+from ssmbias.experiments.statistics import compare_arms, interval_of_mean
+from ssmbias.records import git_commit, hardware, versions, write_json
+from ssmbias.report.experiment_figures import (
+    DynamicsPanel,
+    FindingPanel,
+    PairedErrors,
+    dynamics_figure,
+    findings_figure,
+)
+from ssmbias.report.experiment_tables import OutcomeRow, OwnSummary, PairRow, write_rows
+
+STOPPING, CONVERGENCE = "paper's stopping rule", "convergence"
+# Resampling is reproducible; the seed has no other meaning.
+_BOOTSTRAP_SEED = 0
+# Entries of |a| in the table of a figure.
+_NUM_TOP = 3
+
+Progress = Callable[[int, int, str], None]
+Units = dict[Job, Arrays]
+
+
+def reproduce(
+    config: ReproduceConfig, folder: Path, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Compute what is missing, and write every table and figure asked for.
+
+    Finished units are kept in `folder/units`; a run that was killed goes on from them when it is
+    started again with the same folder, configuration and code.
+
+    Args:
+      config: targets, replays, sizes.
+      folder: where everything goes.
+      progress: called with (units done, units in all, what is under way).
+
+    Returns:
+      The content of `summary.json`: rows of all tables, replays with their verdicts, files.
+
+    Raises:
+      ValueError: a replay's file is unreadable, or double precision is off.
+    """
+    require_x64("reproduce")
+    units = _compute(config, folder / "units", progress)
+    files: list[Path] = []
+    tables: dict[str, Any] = {}
+    for target in config.targets:
+        build = _table if target.kind == "table" else _figure
+        rows, written = build(target, config, units, folder)
+        tables[target.label] = [row._asdict() for row in rows]
+        files += written
+    summary = {
+        "schema": "ssmbias.reproduce/1",
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "hardware": hardware(),
+        "num_seeds": config.num_seeds,
+        "tables": tables,
+        "replays": [
+            json.loads(str(units[job]["summary"])) for job in units if isinstance(job, ReplayJob)
+        ],
+        "files": [path.name for path in files],
+    }
+    write_json(folder / "summary.json", summary)
+    return summary
+
+
+def _compute(config: ReproduceConfig, folder: Path, progress: Progress | None) -> Units:
+    """All units, a few at a time: compiled code runs outside of Python's lock."""
+    jobs, units, running = config.jobs(), {}, []
+    lock = threading.Lock()
+
+    def tell(job: Job | None, started: bool) -> None:
+        with lock:
+            if job is not None and started:
+                running.append(job.label)
+            elif job is not None:
+                running.remove(job.label)
+            if progress:
+                progress(len(units), len(jobs), ", ".join(running))
+
+    def work(job: Job) -> Arrays:
+        tell(job, started=True)
+        try:
+            return run_job(job, folder)
+        finally:
+            tell(job, started=False)
+
+    with concurrent.futures.ThreadPoolExecutor(config.num_workers) as pool:
+        futures = {pool.submit(work, job): job for job in jobs}
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                units[futures[future]] = future.result()
+                tell(None, started=False)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {job: units[job] for job in jobs}
+
+
+def _table(
+    target: Target, config: ReproduceConfig, units: Units, folder: Path
+) -> tuple[list[OutcomeRow], list[Path]]:
+    """Outcomes of each experiment and arm, and the paired comparison of its arms."""
+    rows, pairs, panels = [], [], []
+    for name in target.experiments:
+        arms = [units[config.cell(name, arm)] for arm in range(2)]
+        for arm, label in enumerate(ARMS):
+            rows += _outcome_rows(name, label, arms[arm], config, units)
+        by_stage = {
+            stage: _paired(name, stage, *arms)
+            for stage in (STOPPING, CONVERGENCE)
+            if stage == STOPPING or "converged_error" in arms[0]
+        }
+        if name in THEOREM1:  # a flow: it has one end only
+            by_stage = {CONVERGENCE: by_stage[CONVERGENCE]}
+        pairs += [row for row, _ in by_stage.values()]
+        errors = {stage: pair for stage, (_, pair) in by_stage.items()}
+        panels.append(FindingPanel(name, errors.get(STOPPING), errors.get(CONVERGENCE)))
+    caption = (
+        f"Table {target.number} of the paper: reported, replayed from the original starts, and "
+        f"our own protocol over {config.num_seeds} seeds (mean and 95 % interval)."
+    )
+    files = write_rows(rows, folder / target.label, caption=caption, label=f"tab:{target.label}")
+    files += write_rows(
+        pairs,
+        folder / f"{target.label}_pairs",
+        caption=f"Poisoned against clean test errors of the same seeds, Table {target.number}.",
+        label=f"tab:{target.label}-pairs",
+    )
+    files += findings_figure(panels, folder / f"{target.label}_errors")
+    return [*rows, *pairs], files  # pyright: ignore[reportReturnType]
+
+
+def _outcome_rows(
+    name: str, arm: str, cell: Arrays, config: ReproduceConfig, units: Units
+) -> list[OutcomeRow]:
+    reported = REPORTED.get((name, arm))
+    ended = cell["outcome"] == Outcome.CONVERGED
+    kind = ("nospecial", "special")[ARMS.index(arm)]
+    replays = [
+        json.loads(str(units[ReplayJob(path)]["summary"]))
+        for path in config.replays_of(name)
+        if path.endswith(f"_{kind}.npz")
+    ]
+
+    def row(quantity: str, key: str, told: float | None, usable: np.ndarray) -> OutcomeRow:
+        replayed = (
+            [replay[key] for replay in replays] if key in ("train_loss", "test_error") else []
+        )
+        return OutcomeRow(
+            experiment=name,
+            arm=arm,
+            quantity=quantity,
+            reported=told,
+            replayed=float(np.mean(replayed)) if replayed else None,
+            replayed_num=len(replayed),
+            own=_own(cell[key], usable),
+        )
+
+    rows = [
+        row("train loss", "train_loss", reported and reported.train_loss, ended),
+        row("test error", "test_error", reported and reported.test_error, ended),
+    ]
+    if name in THEOREM1:
+        return rows
+    rows.append(row("steps to eps", "steps_to_eps", None, ended))
+    if "converged_error" in cell:
+        at_end = cell["converged_outcome"] == Outcome.CONVERGED
+        rows += [
+            row("train loss at convergence", "converged_loss", None, at_end),
+            row("test error at convergence", "converged_error", None, at_end),
+        ]
+    return rows
+
+
+def _own(values: np.ndarray, usable: np.ndarray) -> OwnSummary:
+    """Mean and interval of the runs that ended as required; the others are counted."""
+    interval = interval_of_mean(np.asarray(values, float)[usable], seed=_BOOTSTRAP_SEED)
+    return OwnSummary(*interval, excluded=int(np.sum(~usable)))
+
+
+def _paired(name: str, stage: str, clean: Arrays, poisoned: Arrays) -> tuple[PairRow, PairedErrors]:
+    prefix = "converged_" if stage == CONVERGENCE else ""
+    key, outcome = ("converged_error" if prefix else "test_error"), f"{prefix}outcome"
+    usable = (clean[outcome] == Outcome.CONVERGED) & (poisoned[outcome] == Outcome.CONVERGED)
+    comparison = compare_arms(clean[key], poisoned[key], usable, seed=_BOOTSTRAP_SEED)
+    reported = None
+    if stage == STOPPING or name in THEOREM1:
+        told = [REPORTED.get((name, arm)) for arm in ARMS]
+        if all(t is not None and t.test_error is not None for t in told):
+            reported = (told[0].test_error, told[1].test_error)  # pyright: ignore
+    return (
+        PairRow(name, stage, **comparison.flat()),
+        PairedErrors(clean[key], poisoned[key], usable, reported, comparison.verdict),  # pyright: ignore
+    )
+
+
+def _figure(
+    target: Target, config: ReproduceConfig, units: Units, folder: Path
+) -> tuple[list[OutcomeRow], list[Path]]:
+    """The dynamics of an experiment's run, replayed, and of our own runs; their ends as a table."""
+    panels, rows = [], []
+    for name in target.experiments:
+        experiment = EXPERIMENTS[name]
+        seeds = experiment.original_seeds
+        seed = seeds[min(target.run, len(seeds) - 1)]
+        where = "network" if experiment.width else "standalone"
+        for arm, label in enumerate(ARMS):
+            cell = units[config.cell(name, arm)]
+            path = config.replay_path(name, seed, arm)
+            replay = None if path is None else units[ReplayJob(path)]
+            title = f"{where}, κ = {experiment.seq_len}, {label}\n(original seed {seed})"
+            panels.append(_panel(title, cell, replay))
+            told = FINAL_TOP.get((name, label)) if target.run == 0 else None
+            rows += _final_rows(name, label, cell, replay, told)
+    files = dynamics_figure(panels, folder / target.label)
+    files += write_rows(
+        rows,
+        folder / target.label,
+        caption=f"Largest entries at the last logging step of the runs of Figure {target.number}.",
+        label=f"tab:{target.label}",
+    )
+    return rows, files
+
+
+def _panel(title: str, cell: Arrays, replay: Arrays | None) -> DynamicsPanel:
+    fields: dict[str, Any] = {}
+    if replay is not None:
+        summary = json.loads(str(replay["summary"]))
+        eps_step = int(summary["steps_to_eps"])
+        # The second phase counts its updates anew.
+        step = replay["step"].astype(np.int64)
+        restart = int(np.flatnonzero(np.diff(step) < 0)[0]) + 1 if np.any(np.diff(step) < 0) else 0
+        step[restart:] += eps_step * (restart > 0)
+        fields = {
+            "replay_step": step,
+            "replay_a": replay["a"],
+            "replay_rank": replay["rank"],
+            "replay_gamma0": replay["gamma0"],
+            "eps_step": eps_step,
+        }
+        if "original_a" in replay and len(replay["original_a"]) == len(step):
+            fields |= {
+                "original_step": step,
+                "original_a": replay["original_a"],
+                "original_gamma0": replay["original_gamma0"],
+            }
+    ended = cell["outcome"] == Outcome.CONVERGED
+    if ended.any():
+        grid = np.linspace(0.0, 1.0, NUM_PROGRESS)
+        fields |= {
+            "own_progress": np.concatenate([grid, 1.0 + grid]),
+            "own_a": cell["path_a"][ended],
+            "own_rank": cell["path_rank"][ended],
+            "own_gamma0": cell["path_gamma0"][ended],
+        }
+    return DynamicsPanel(title=title, num_seeds=len(ended), **fields)
+
+
+def _final_rows(
+    name: str, arm: str, cell: Arrays, replay: Arrays | None, told: tuple[float, ...] | None
+) -> list[OutcomeRow]:
+    """The largest entries at the paper's stopping rule."""
+    ended = cell["outcome"] == Outcome.CONVERGED
+    own = np.sort(np.abs(cell["a"]), axis=1)[:, ::-1]
+    number = max(_NUM_TOP, len(told or ()))
+    return [
+        OutcomeRow(
+            experiment=name,
+            arm=arm,
+            quantity=f"|a_{j + 1}|",
+            reported=told[j] if told is not None and j < len(told) else None,
+            replayed=None if replay is None else float(replay["a"][-1, j]),
+            replayed_num=int(replay is not None),
+            own=_own(own[:, j], ended),
+        )
+        for j in range(number)
+    ]
