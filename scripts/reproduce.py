@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -67,8 +68,16 @@ def _replay_line(replay: dict) -> str:
 
 
 def main() -> None:
-    sys.argv[1:] = [word for arg in sys.argv[1:] for word in (ALL if arg == "all" else [arg])]
+    words = [word for arg in sys.argv[1:] for word in (ALL if arg == "all" else [arg])]
+    sys.argv[1:] = [_with_names(word) for word in words]
     launch.run(parse, job, "reproduce", KNOWN)
+
+
+def _with_names(word: str) -> str:
+    """`table=[1,3]` with quotes: Hydra takes a number in a list for no name of a file."""
+    if not re.match(r"(table|figure)=\[", word):
+        return word
+    return re.sub(r"\d+", r"'\g<0>'", word)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,9 @@ def load_original(path: str | Path) -> OriginalRun:
     if not file.is_file():
         raise ValueError(f"path={str(path)!r}: no such file; give an exported run (.npz)")
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        # Opened here, because np.load leaves a file open that it cannot read.
+        with file.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
             stored = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as err:
         raise ValueError(

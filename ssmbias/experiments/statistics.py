@@ -25,7 +25,7 @@ _NUM_RESAMPLES = 9_999
 # Log ratios that differ by less differ by rounding: their spread says nothing.
 _LOG_ROUNDING = 1e-14
 # Beyond this t the noncentral t distribution is its scale alone, to 1e-4 of the interval's width
-# with up to 1e5 pairs, and SciPy's series for it ends in nan.
+# with up to 1e4 pairs, and SciPy's series for it ends in nan.
 _LARGE_T = 1e4
 
 
