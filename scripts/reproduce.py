@@ -74,10 +74,10 @@ def main() -> None:
 
 
 def _with_names(word: str) -> str:
-    """`table=[1,3]` with quotes: Hydra takes a number in a list for no name of a file."""
-    if not re.match(r"(table|figure)=\[", word):
+    """`table='1'` for `table=1`: Hydra takes no number for the name of a file."""
+    if not re.match(r"(table|figure)=", word):
         return word
-    return re.sub(r"\d+", r"'\g<0>'", word)
+    return re.sub(r"(?<!['\d])\d+(?!['\d])", r"'\g<0>'", word)
 
 
 if __name__ == "__main__":

@@ -95,8 +95,9 @@ def _load(base: Path, mark: str) -> Arrays | None:
     try:
         if json.loads(base.with_suffix(".json").read_text())["fingerprint"] != mark:
             return None
-        with np.load(base.with_suffix(".npz"), allow_pickle=False) as file:
-            return dict(file)
+        # Opened here, because np.load leaves a file open that it cannot read.
+        with base.with_suffix(".npz").open("rb") as file:
+            return dict(np.load(file, allow_pickle=False))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
 
