@@ -28,10 +28,9 @@ from ssmbias.config import SETTINGS
 STRENGTHS = (0.0, 1.0, 10.0, 10**1.5, 1e2, 10**2.5, 1e3)
 # Claims whose negative control must be rejected in the default run; the free flows of the
 # identities cost most of a minute of compilation, so T9's are left to `make test-all`.
+ON_FREE_FLOWS = {"I1", "I3", "I5", "I6", "I1-descent", "I3-descent", "I5-descent", "M7-order"}
 CASES = [("t7", id) for id in all_claims()] + [
-    pytest.param(
-        "t9", id, marks=[pytest.mark.slow] if id in {"I1", "I3", "I5", "I6"} else [], id=f"t9-{id}"
-    )
+    pytest.param("t9", id, marks=[pytest.mark.slow] if id in ON_FREE_FLOWS else [], id=f"t9-{id}")
     for id in all_claims()
 ]
 
@@ -138,7 +137,7 @@ def test_unconverged_runs_make_claims_inconclusive(monkeypatch):
     real = module.Theorem1Config
     monkeypatch.setattr(module, "Theorem1Config", lambda rtol: real(rtol=rtol, max_steps=50))
     lab = Laboratory(SETTINGS["t7"], 2, STRENGTHS, 1e-10)
-    for id in ("M1-limit", "M2", "B1", "M4"):
+    for id in ("M1-limit", "M2", "B1", "M4", "M7-distance"):
         for row in check_claim(all_claims()[id], lab):
             assert row.verdict is Verdict.INCONCLUSIVE, row
             assert row.runs.unconverged > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from ssmbias.claims.evidence import Fit
@@ -50,6 +52,35 @@ def fit_asymptotic_exponent(x: np.ndarray, y: np.ndarray, expected: float) -> Fi
         spread = float(quantile * np.std(exponents, ddof=1) / np.sqrt(len(exponents)))
     half = spread + truncation
     return Fit(mean, mean - half, mean + half, expected, CONFIDENCE, int(y.size))
+
+
+def fit_order(step_size: np.ndarray, error: np.ndarray, expected: float) -> Fit:
+    r"""The order k of error ~ C η^k as η → 0, from several series.
+
+    The same fit as `fit_asymptotic_exponent`, at $x = 1/\eta$ and with the sign of the exponent
+    turned.
+
+    Args:
+      step_size: positive, at least five, shared by all series; may be relative to any unit.
+      error: positive values [series, step size].
+      expected: the order that the law states.
+
+    Returns:
+      The fit.
+
+    Raises:
+      ValueError: fewer than five step sizes, or values that are not positive.
+
+    Example:
+      >>> step = 0.5 ** np.arange(6)
+      >>> fit = fit_order(step, np.stack([3 * step**2 * (1 + 0.1 * step)] * 2), 2.0)
+      >>> bool(fit.low <= 2.0 <= fit.high), round(fit.exponent, 3)
+      (True, 2.0)
+    """
+    fit = fit_asymptotic_exponent(1.0 / step_size, error, -expected)
+    return dataclasses.replace(
+        fit, exponent=-fit.exponent, low=-fit.high, high=-fit.low, expected=expected
+    )
 
 
 def _exponents(x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:

@@ -28,7 +28,10 @@ _STRENGTHS = (0.0, 1.0)
 _NUM_BASELINE, _NUM_SPECIAL = 8, 10
 # Long enough that the loss falls by orders of magnitude, short enough for explicit steps.
 _HORIZON = 10.0
-_TIMES = np.concatenate([[0.0], np.geomspace(1e-3, _HORIZON, 30)])
+# Powers of two, which gradient descent with a step that is one hits exactly; some between them.
+POWERS = range(-14, 4)
+_BETWEEN = [1.5 * 2.0**k for k in range(-8, 3)]
+_TIMES = np.sort([0.0, *(2.0**k for k in POWERS), *_BETWEEN, _HORIZON])
 
 # Identities are exact at every state, wherever the solver has put it; only the drift of
 # b² - c² feels its error.

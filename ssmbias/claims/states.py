@@ -104,14 +104,18 @@ def free_states(lab: Laboratory) -> States:
 
 
 def rounding_tolerance(states: States) -> float:
-    """Rounding of a residual that is normalised by the sum of the absolute values of its terms.
+    """Rounding of a residual that is normalised by the sum of the absolute values of its terms."""
+    return rounding_bound(states.model.a.shape[-1], *states.training_set.inputs.shape[-2:])
+
+
+def rounding_bound(state_dim: int, num_samples: int, seq_len: int) -> float:
+    """What rounding can do to such a residual, 2 eps (d + n + 2κ).
 
     Each term passes through about d + n + 2κ additions and multiplications on either side, each
     with a relative error of eps/2; both sides and a factor of two for the product with weights
     and inputs make 2 eps (d + n + 2κ).
     """
-    num_samples, seq_len = states.training_set.inputs.shape[-2:]
-    return 2.0 * _EPS * (states.model.a.shape[-1] + num_samples + 2 * seq_len)
+    return 2.0 * _EPS * (state_dim + num_samples + 2 * seq_len)
 
 
 ROUNDING_DERIVATION = (

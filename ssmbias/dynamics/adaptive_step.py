@@ -80,7 +80,7 @@ def adaptive_step(
         dtype = state.mean_norm.dtype
         if gradient_norm is None:
             gradient_norm = sum_of_norms(updates)
-        mean = decay * state.mean_norm + (1.0 - decay) * gradient_norm.astype(dtype)
+        mean = decay * state.mean_norm + (1.0 - decay) * jnp.asarray(gradient_norm, dtype)
         count = state.count + 1
         correction = 1.0 - jnp.asarray(decay, dtype) ** count.astype(dtype)
         step = base_step / (jnp.sqrt(mean / correction) + soft)

@@ -19,14 +19,14 @@ import optax
 from jax.custom_batching import custom_vmap
 from jaxtyping import Bool, Float, Int
 
-from ssmbias._checks import as_float64, is_concrete, require_int
+from ssmbias._checks import as_float64, is_concrete, require_int, require_number
 from ssmbias._types import Array, ScalarLike
-from ssmbias.data import LagGram
+from ssmbias.data import LagGram, gram_loss
 from ssmbias.dynamics import linear_gradient
 from ssmbias.dynamics.descent_loop import Gradient, Logging, Phases, Problem, Run, run_phases
 from ssmbias.dynamics.inputs import require_statistics
 from ssmbias.dynamics.trajectory import Outcome
-from ssmbias.models import DiagonalSSM
+from ssmbias.models import DiagonalSSM, impulse_response
 from ssmbias.models.ssm import require_ssm
 
 _LEAVES = ("a", "b", "c")
@@ -67,9 +67,10 @@ class DescentConfig:
 
     def __post_init__(self) -> None:
         """Refuse contradictory or impossible choices."""
-        if not isinstance(self.loss_tol, int | float) or not self.loss_tol >= 0:
+        if not require_number("loss_tol", self.loss_tol) >= 0:
             raise ValueError(f"loss_tol={self.loss_tol!r}: must be 0 or greater")
-        largest = int(np.iinfo(np.int32).max)
+        # Step numbers are 32-bit, and the next entry of a log may be due at twice the present one.
+        largest = 1_000_000_000
         require_int("max_steps", self.max_steps, minimum=1, maximum=largest)
         require_int("extra_steps", self.extra_steps, minimum=0, maximum=largest)
         require_int("log_every", self.log_every, minimum=1, maximum=1_000_000)
@@ -179,7 +180,7 @@ def gradient_descent(
 
     Raises:
       ValueError: a malformed student or training set, a step size that is not positive, an
-        optimiser that is not one.
+        optimiser that is not one or whose state is another's.
 
     Example:
       >>> import optax
@@ -236,7 +237,8 @@ def descend(
       The end of the run and the log.
 
     Raises:
-      ValueError: a step size that is not positive, an optimiser that is not one, no parameters.
+      ValueError: a step size that is not positive, an optimiser that is not one or whose state is
+        another's, a loss that is no function, no parameters or integer ones.
 
     Example:
       >>> import optax
@@ -247,8 +249,14 @@ def descend(
       >>> int(run.steps_to_tol), float(run.loss) <= 1e-8
       (14, True)
     """
-    if not jax.tree.leaves(params):
+    if not callable(loss):
+        raise ValueError(f"loss={loss!r}: expected a function (parameters, data) -> loss")
+    kinds = {jnp.result_type(leaf) for leaf in jax.tree.leaves(params)}
+    if not kinds:
         raise ValueError("params: holds no array")
+    for kind in kinds:
+        if not jnp.issubdtype(kind, jnp.floating):
+            raise ValueError(f"params: holds {kind}; convert every array to a floating-point type")
     return descend_problem(
         general_problem(loss, observe),
         params,
@@ -312,7 +320,9 @@ def _linear_problem(trainable: tuple[str, ...], full_norm: bool) -> Problem:
         return linear_gradient.loss(_merge(params, fixed), gram)
 
     def loss_of_one(params: Any, data: Any) -> Array:
-        return loss(*jax.tree.map(lambda x: x[..., None], (params, data)))[0]
+        # In plain operations, since line searches differentiate it.
+        fixed, gram = data
+        return gram_loss(impulse_response(_merge(params, fixed), gram.response.shape[0]), gram)
 
     return Problem(
         gradient=gradient,
@@ -345,17 +355,38 @@ def _descend(
         raise ValueError(f"step_size={float(size)!r}: must be greater than 0")
     if optimizer_state is None:
         optimizer_state = optimizer.init(params)
+    else:
+        _require_state_of(optimizer, optimizer_state, params)
     tolerances = [config.loss_tol] + [-np.inf] * (config.extra_steps > 0)
     budgets = [config.max_steps] + [config.extra_steps] * (config.extra_steps > 0)
     limits = Phases(jnp.asarray(tolerances, jnp.float64), jnp.asarray(budgets, jnp.int32))
     logging = Logging(config.log_every, config.log_offset, config.max_logs)
     axis = problem.lane_axis
     lanes = jax.tree.map(
-        lambda x: jnp.expand_dims(jnp.asarray(x), axis if axis == 0 else jnp.ndim(x)),
+        lambda x: jnp.expand_dims(_typed(x), axis if axis == 0 else jnp.ndim(x)),
         _Lanes(params, optimizer_state, data, size),
     )
     run = _engine(problem, optimizer, logging, config.lanes_per_chunk)(lanes, limits)
     return jax.tree.map(lambda x: jnp.take(x, 0, axis=axis), run)
+
+
+def _typed(value: Any) -> Array:
+    """An array of a definite type: one from a Python number would take on that of its partners."""
+    array = jnp.asarray(value)
+    return jax.lax.convert_element_type(array, array.dtype)
+
+
+def _require_state_of(optimizer: optax.GradientTransformation, state: Any, params: Any) -> None:
+    """Raise `ValueError` unless the state is one of this optimiser for these parameters."""
+    expected = jax.eval_shape(optimizer.init, params)
+    same = jax.tree.structure(state) == jax.tree.structure(expected)
+    if not same or [jnp.shape(x) for x in jax.tree.leaves(state)] != [
+        x.shape for x in jax.tree.leaves(expected)
+    ]:
+        raise ValueError(
+            "optimizer_state: is not a state of this optimizer for these parameters; pass that of "
+            "a result with the same optimizer, parameters and batch axes, or None to start anew"
+        )
 
 
 @functools.lru_cache(maxsize=256)
@@ -421,7 +452,8 @@ def _in_chunks(
     if num_lanes <= chunk:
         return run_chunk(lanes)
     num_chunks = -(-num_lanes // chunk)
-    # The last chunk is filled with repeats.
+    # Chunks of equal size, of which the last is filled with repeats.
+    chunk = -(-num_lanes // num_chunks)
     index = jnp.minimum(jnp.arange(num_chunks * chunk), num_lanes - 1)
 
     def split(x: Array) -> Array:
@@ -465,6 +497,9 @@ def _result(run: Run, config: DescentConfig, as_model: Callable[[Any], Any]) -> 
         _log(jax.tree.map(lambda x, phase=phase: x[phase], run.log), run.steps[phase])
         for phase in range(1 + (config.extra_steps > 0))
     ]
+    if len(logs) > 1:  # of a run that has not got there, the second phase has no entry
+        entered = run.outcome[0] == Outcome.CONVERGED
+        logs[1] = logs[1]._replace(recorded=logs[1].recorded & entered)
     return DescentResult(
         model=as_model(last.params),
         loss=last.loss,

@@ -38,7 +38,7 @@ class Problem:
     Attributes:
       lane_axis: the axis of every array along which lanes are laid out, -1 or 0.
       gradient: (parameters, data) -> `Gradient`.
-      loss: (parameters, data) -> loss of each lane, the same number as in `gradient`.
+      loss: (parameters, data) -> loss of each lane, for logs and for the test before a projection.
       loss_of_one: (parameters, data) -> loss of one lane without the lane axis, for optimisers
         that evaluate it themselves (line searches, Polyak's step).
       observe: (parameters, data) -> what is logged.
@@ -98,13 +98,10 @@ class Run(NamedTuple):
 class _Carry(NamedTuple):
     params: Any
     optimizer_state: Any
+    at: Gradient  # at the parameters; carried, since XLA would compute it anew for each reader
     active: Bool[Array, " lane"]
     steps: Int[Array, " lane"]
     done: Int[Array, ""]  # updates of the phase so far, the same for all active lanes
-
-
-# Steps between two looks at whether anybody is still running.
-_UNROLL = 4
 
 
 def run_phases(
@@ -169,38 +166,35 @@ def _run_phase(
     limits: Phases,
     logging: Logging,
 ) -> Run:
+    def look(params: Any, reached: Array | None) -> tuple[Gradient, Array]:
+        """The gradient, and which lanes are to go on from here."""
+        at = problem.gradient(params, data)
+        if reached is None:
+            reached = at.loss <= limits.loss_tol
+        return at, jnp.isfinite(at.loss) & ~reached
+
     def step(carry: _Carry) -> _Carry:
-        at = problem.gradient(carry.params, data)
-        # With a projection the test is on the loss before it, and done at the end of the step.
-        active = carry.active & jnp.isfinite(at.loss)
-        if problem.project is None:
-            active = active & (at.loss > limits.loss_tol)
-        new, new_state = update(at, carry.optimizer_state, carry.params, data, step_size)
-        going_on = active
+        new, new_state = update(carry.at, carry.optimizer_state, carry.params, data, step_size)
+        reached = None
         if problem.project is not None:
             reached = problem.loss(new, data) <= limits.loss_tol
-            going_on = active & ~reached
             new = problem.project(new)
+        new = _where(carry.active, new, carry.params, problem.lane_axis)
+        at, going_on = look(new, reached)
         return _Carry(
-            params=_where(active, new, carry.params, problem.lane_axis),
-            optimizer_state=_where(active, new_state, carry.optimizer_state, problem.lane_axis),
-            active=going_on,
-            steps=carry.steps + active.astype(jnp.int32),
+            params=new,
+            optimizer_state=_where(
+                carry.active, new_state, carry.optimizer_state, problem.lane_axis
+            ),
+            at=at,
+            active=carry.active & going_on,
+            steps=carry.steps + carry.active.astype(jnp.int32),
             done=carry.done + 1,
         )
 
     def advance(carry: _Carry, number: Array) -> _Carry:
         """Up to `number` further steps, within the budget."""
         last = jnp.minimum(carry.done + number, limits.max_steps)
-
-        def several(carry: _Carry) -> _Carry:
-            for _ in range(_UNROLL):
-                carry = step(carry)
-            return carry
-
-        carry = jax.lax.while_loop(
-            lambda c: (c.done + _UNROLL <= last) & jnp.any(c.active), several, carry
-        )
         return jax.lax.while_loop(lambda c: (c.done < last) & jnp.any(c.active), step, carry)
 
     def entry(carry: _Carry) -> Any:
@@ -221,10 +215,14 @@ def _run_phase(
         every = jnp.where(full, 2 * every, every)
         return advance(lanes, log.num * every + logging.offset - lanes.done), log, every
 
+    # With a projection, only steps are tested.
+    never = None if problem.project is None else jnp.zeros(entered.shape, bool)
+    at, going_on = look(params, never)
     start = _Carry(
         params=params,
         optimizer_state=state,
-        active=entered,
+        at=at,
+        active=entered & going_on,
         steps=jnp.zeros(entered.shape, jnp.int32),
         done=jnp.int32(0),
     )
@@ -242,12 +240,9 @@ def _run_phase(
         (start, empty, jnp.int32(logging.every)),
     )
     log = record(end, log, every)
-    loss = problem.loss(end.params, data)
-    # A lane whose very last step brought it to the tolerance has not been looked at since.
-    reached = loss <= limits.loss_tol
-    if problem.project is not None:
-        reached = entered & ~end.active & jnp.isfinite(loss)
-    outcome = jnp.where(reached & entered, int(Outcome.CONVERGED), int(Outcome.MAX_STEPS))
+    loss = end.at.loss
+    reached = entered & ~end.active
+    outcome = jnp.where(reached, int(Outcome.CONVERGED), int(Outcome.MAX_STEPS))
     outcome = jnp.where(jnp.isfinite(loss), outcome, int(Outcome.FAILED)).astype(jnp.int32)
     return Run(end.params, end.optimizer_state, loss, outcome, end.steps, log)
 

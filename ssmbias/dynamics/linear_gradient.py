@@ -15,6 +15,9 @@ from ssmbias.data import LagGram
 from ssmbias.dynamics.descent_loop import Gradient
 from ssmbias.models import DiagonalSSM
 
+# Terms in the body of a sum that XLA's compiler for CPUs unrolls: then it vectorises over lanes.
+_UNROLLED = 100
+
 
 def gradient(
     model: DiagonalSSM, data: LagGram, trainable: tuple[str, ...], full_norm: bool
@@ -38,8 +41,6 @@ def gradient(
     num_lags = data.response.shape[0]
     product = b * c
     omega, loss = _omega(a, product, data)
-    # Without the barrier XLA computes ω anew for each entry of the gradient.
-    omega = jax.lax.optimization_barrier(omega)
     # Horner's rule for g and g' together.
     g = jnp.broadcast_to(omega[num_lags - 1], a.shape)
     slope = jnp.zeros_like(a)
@@ -60,12 +61,44 @@ def loss(model: DiagonalSSM, data: LagGram) -> Float[Array, " lane"]:
 def _omega(
     a: Float[Array, "state lane"], product: Float[Array, "state lane"], data: LagGram
 ) -> tuple[Float[Array, "lag lane"], Float[Array, " lane"]]:
-    terms = [product]
-    for _ in range(data.response.shape[0] - 1):
-        terms.append(terms[-1] * a)
-    error = data.response - jnp.sum(jnp.stack(terms), axis=1)
-    half = jnp.sum(data.gram * error[None], axis=1)
+    num_lags = data.response.shape[0]
+    error = data.response - _power_sums(a, product, num_lags)
+    rows = [data.gram[lag] * error for lag in range(num_lags)]
+    group = max(1, _UNROLLED // num_lags)
+    half = jnp.concatenate([_sums(rows[i : i + group], axis=0) for i in range(0, num_lags, group)])
     return 2.0 * half, jnp.sum(error * half, axis=0)
+
+
+def _power_sums(
+    a: Float[Array, "state lane"], weights: Float[Array, "state lane"], num: int
+) -> Float[Array, "power lane"]:
+    """The sums over states of w a^l, l = 0..num-1."""
+    terms = [weights]
+    for _ in range(num - 1):
+        terms.append(terms[-1] * a)
+    return _over_states(terms)
+
+
+def _over_states(
+    terms: list[Float[Array, "state lane"]], cost: int = 1
+) -> Float[Array, "term lane"]:
+    """Sums over states, block by block if a loop over all of them would not be unrolled."""
+    num_states, num_lanes = terms[0].shape
+    most = _UNROLLED // (cost * len(terms))
+    size = max((k for k in range(2, num_states) if num_states % k == 0 and k <= most), default=0)
+    if num_states <= most or not size:
+        size = num_states
+    return jnp.sum(_sums([term.reshape(-1, size, num_lanes) for term in terms], axis=1), axis=1)
+
+
+def _sums(arrays: list[Array], axis: int) -> Array:
+    """Sums over an axis, stacked, in one loop: what the arrays share is computed once.
+
+    Of a sum for each of them XLA makes as many loops, and has each compute its array from scratch.
+    """
+    zeros = tuple(jnp.zeros((), x.dtype) for x in arrays)
+    add = lambda xs, ys: tuple(x + y for x, y in zip(xs, ys, strict=True))  # noqa: E731
+    return jnp.stack(jax.lax.reduce(tuple(arrays), zeros, add, (axis,)))
 
 
 def _sum_of_norms(
@@ -82,11 +115,12 @@ def squared_norm_of_full_gradient(
 ) -> Float[Array, " lane"]:
     r"""Squared Frobenius norm of $\partial L/\partial A$, off-diagonal entries included.
 
-    $\partial L/\partial A_{ij} = -c_i b_j \sum_{m,n} \omega_{m+n+1} a_i^m a_j^n$ at diagonal $A$,
-    with $m, n \ge 0$ and $m+n+1 < \kappa$. With the Hankel matrix
-    $\Omega_{mn} = \omega_{m+n+1}$, $U_{mn} = \sum_i c_i^2 a_i^{m+n}$ and
-    $V_{mn} = \sum_j b_j^2 a_j^{m+n}$ the sum of squares is $\operatorname{tr}(U\Omega V\Omega)$;
-    $U$, $V$ and $\Omega$ are all Hankel, so that no $d \times d$ matrix is formed.
+    At diagonal $A$, $\partial L/\partial A_{ij} = -c_i b_j \sum_m W_m(a_j) a_i^m$ with
+    $W_m(z) = \sum_n \omega_{m+n+1} z^n$, $m, n \ge 0$ and $m+n+1 < \kappa$: the numbers that
+    Horner's rule for $g(z)$ passes through. With the coefficients $Y_k(z)$ of
+    $\bigl(\sum_m W_m(z) x^m\bigr)^2$ in $x$ the sum of squares is
+    $\sum_k \bigl(\sum_i c_i^2 a_i^k\bigr) \bigl(\sum_j b_j^2 Y_k(a_j)\bigr)$, so that no
+    $d \times d$ matrix is formed.
 
     Args:
       model: a, b, c as [state, lane].
@@ -95,21 +129,17 @@ def squared_norm_of_full_gradient(
     Returns:
       One number a lane; rounding cannot make it negative.
     """
-    size = omega.shape[0] - 1
-    squares, moments = jnp.stack([model.c**2, model.b**2]), []
-    for _ in range(2 * size - 1):
-        moments.append(jnp.sum(squares, axis=1))
-        squares = squares * model.a[None]
-    force = omega[1:]
-    zeros = jnp.zeros_like(force)
-    hankel = jnp.stack([jnp.concatenate([force[m:], zeros[:m]]) for m in range(size)])
-    # UΩ and VΩ, [(c, b), row, column, lane].
-    products = jnp.stack(
-        [
-            jnp.sum(jnp.stack(moments[m : m + size], axis=1)[:, :, None] * hankel[None], axis=1)
-            for m in range(size)
-        ],
-        axis=1,
-    )
-    trace = jnp.sum(products[0] * jnp.swapaxes(products[1], 0, 1), axis=(0, 1))
-    return jnp.maximum(trace, 0.0)
+    a, b, c = model
+    num = omega.shape[0] - 1
+    weights = [jnp.broadcast_to(omega[num], a.shape)]
+    for lag in range(num - 1, 0, -1):
+        weights.append(weights[-1] * a + omega[lag][None])
+    weights = [b * weight for weight in reversed(weights)]
+    squares = []
+    for k in range(2 * num - 1):
+        below = range(max(0, k - num + 1), (k + 1) // 2)
+        square = sum((2.0 * weights[m] * weights[k - m] for m in below), jnp.zeros_like(a))
+        squares.append(square + weights[k // 2] ** 2 if k % 2 == 0 else square)
+    # The squares are dear: about twice a product and a sum each.
+    total = _power_sums(a, c * c, 2 * num - 1) * _over_states(squares, cost=2)
+    return jnp.maximum(jnp.sum(total, axis=0), 0.0)

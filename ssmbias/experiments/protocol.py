@@ -36,9 +36,9 @@ from ssmbias.models import DiagonalSSM, impulse_response
 from ssmbias.models.network import ssm_of
 
 CONVERGED_LOSS = 1e-12
-# Five times what the longest of the paper's own runs of this kind took (18 716 steps). Some networks
-# stay on the plateau near zero, where Adam's ε exceeds the gradient, for longer than anyone would
-# wait; they are recorded as not having reached eps.
+# Twice what the longest of the paper's own runs took (51 190 steps). Some networks stay on the
+# plateau near zero, where Adam's ε exceeds the gradient, for longer than anyone would wait; they are
+# recorded as not having reached eps.
 MAX_STEPS = 100_000
 # After the paper's stopping rule: steps of Adam with a step that decays ten thousandfold, and after
 # that of L-BFGS, which Adam's own noise does not keep from 1e-12.

@@ -68,9 +68,9 @@ def compare(
 
     Steady runs of "sgd*" must agree within ±2 steps, 5 % of the training loss and 1 % of the test
     error. Where the iterate oscillates, and under Adam, last digits decide: there the recorded
-    value must lie in the prediction interval of all replays at hand and of their next few steps (four
-    standard deviations, of logarithms for losses and errors), or within the tolerance of steady
-    runs where that is wider.
+    value must lie in the prediction interval of all replays at hand and of their next few
+    steps (four standard deviations, of logarithms for losses and errors), or within the tolerance
+    of steady runs where that is wider.
 
     Args:
       run: the replay in single precision.

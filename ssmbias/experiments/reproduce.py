@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +10,13 @@ import numpy as np
 
 from ssmbias._checks import require_x64
 from ssmbias.dynamics import Outcome
-from ssmbias.experiments.cells import THEOREM1, Arrays, Job, ReplayJob, run_job
+from ssmbias.experiments.cells import THEOREM1, Arrays, Job, ReplayJob
 from ssmbias.experiments.protocol import NUM_PROGRESS
 from ssmbias.experiments.reported import FINAL_TOP, REPORTED
 from ssmbias.experiments.reproduce_config import ReproduceConfig, Target
 from ssmbias.experiments.settings import ARMS, EXPERIMENTS
 from ssmbias.experiments.statistics import compare_arms, interval_of_mean
+from ssmbias.experiments.workers import Progress, run_jobs
 from ssmbias.records import git_commit, hardware, versions, write_json
 from ssmbias.report.experiment_figures import (
     DynamicsPanel,
@@ -35,7 +33,6 @@ _BOOTSTRAP_SEED = 0
 # Entries of |a| in the table of a figure.
 _NUM_TOP = 3
 
-Progress = Callable[[int, int, str], None]
 Units = dict[Job, Arrays]
 
 
@@ -59,7 +56,7 @@ def reproduce(
       ValueError: a replay's file is unreadable, or double precision is off.
     """
     require_x64("reproduce")
-    units = _compute(config, folder / "units", progress)
+    units = run_jobs(config.jobs(), folder / "units", config.num_workers, progress)
     files: list[Path] = []
     tables: dict[str, Any] = {}
     for target in config.targets:
@@ -81,39 +78,6 @@ def reproduce(
     }
     write_json(folder / "summary.json", summary)
     return summary
-
-
-def _compute(config: ReproduceConfig, folder: Path, progress: Progress | None) -> Units:
-    """All units, a few at a time: compiled code runs outside of Python's lock."""
-    jobs, units, running = config.jobs(), {}, []
-    lock = threading.Lock()
-
-    def tell(job: Job | None, started: bool) -> None:
-        with lock:
-            if job is not None and started:
-                running.append(job.label)
-            elif job is not None:
-                running.remove(job.label)
-            if progress:
-                progress(len(units), len(jobs), ", ".join(running))
-
-    def work(job: Job) -> Arrays:
-        tell(job, started=True)
-        try:
-            return run_job(job, folder)
-        finally:
-            tell(job, started=False)
-
-    with concurrent.futures.ThreadPoolExecutor(config.num_workers) as pool:
-        futures = {pool.submit(work, job): job for job in jobs}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                units[futures[future]] = future.result()
-                tell(None, started=False)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return {job: units[job] for job in jobs}
 
 
 def _table(

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from ssmbias._checks import require_int, require_number
 
-MIN_PAIRS = 5
+MIN_PAIRS = 8
 """Fewer usable pairs than this are inconclusive."""
 
 VERDICTS = ("poison hurts", "poison helps", "no difference found", "inconclusive")
