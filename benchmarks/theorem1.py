@@ -6,30 +6,23 @@ themselves, which is how the authors of the paper integrate. Accuracy is measure
 number: the largest relative difference of the generalisation error from a run of another kind
 (closed form M1 for clean data, the engine at a thousandth of its tolerance otherwise).
 
-    make bench                     # about three minutes; writes benchmarks/results/
-    make bench ARGS="--quick"      # a smoke run
+    make bench                     # this and descent.py, six minutes; writes benchmarks/results/
+    make bench ARGS="--quick"      # a smoke run of both
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
-import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
-if hasattr(os, "sched_setaffinity"):  # one core for everyone, before any thread starts
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-
+import common  # pins the process to one core, so before JAX and NumPy
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy
 from scipy.integrate import odeint, solve_ivp
 
 from ssmbias import generalization_error, simulate_theorem1
@@ -90,24 +83,10 @@ def starts(num: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([x.a for x in found]), np.array([x.log_gap for x in found])
 
 
-def seconds(job: Callable[[], object], repeats: int) -> list[float]:
-    """Wall time of each repeat."""
-    out = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        jax.block_until_ready(job())
-        out.append(time.perf_counter() - begin)
-    return out
-
-
 def _warmed(job: Callable[[], Theorem1Result]) -> Callable[[], Theorem1Result]:
     """The job, compiled."""
     job()
     return job
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def utilisation(num_steps: np.ndarray) -> float:
@@ -121,7 +100,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke run")
     quick = parser.parse_args().quick
-    jax.config.update("jax_enable_x64", True)
     num_seeds, peers, repeats = (16, 2, 1) if quick else (512, 8, 5)
     a0, log_gap = starts(num_seeds)
     error = jax.jit(jax.vmap(jax.vmap(generalization_error)))
@@ -143,27 +121,20 @@ def main() -> None:
     report: dict[str, object] = {
         "setting": "T7 (κ=7, d=10), strengths 0 and 1e-3..1e3 in decades, "
         f"{num_seeds} seeds x 8 strengths",
-        "machine": {
-            "processor": _processor(),
-            "cores used": 1,
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "scipy": scipy.__version__,
-            "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        },
+        "machine": common.machine("jax", "scipy"),
     }
     for rtol in (1e-10, 1e-9):
         job = batch(Theorem1Config(rtol=rtol))
         result = job()
         assert bool(np.all(np.asarray(result.converged)))
-        times = seconds(job, repeats)
+        times = common.seconds(job, repeats)
         lanes = num_seeds * len(STRENGTHS)
         steps = np.asarray(result.num_steps)
         use = utilisation(steps)
         median = statistics.median(times)
         report[f"engine, batch, rtol {rtol:g}"] = {
             "lanes": lanes,
-            "ms per trajectory": {k: v / lanes * 1e3 for k, v in spread(times).items()},
+            "ms per trajectory": {k: v / lanes * 1e3 for k, v in common.spread(times).items()},
             "ns per useful lane-step": median / steps.sum() * 1e9,
             "ns per lane-step run": median / steps.sum() * use * 1e9,
             "steps": {"mean": float(steps.mean()), "max": int(steps.max())},
@@ -174,7 +145,7 @@ def main() -> None:
     # What limits it: the same batch in chunks of other sizes. Small ones spend their time on
     # dispatch, large ones leave the second-level cache and wait for their slowest lane.
     report["ms per trajectory by lanes per chunk"] = {
-        str(chunk): min(seconds(_warmed(batch(Theorem1Config(lanes_per_chunk=chunk))), 2))
+        str(chunk): min(common.seconds(_warmed(batch(Theorem1Config(lanes_per_chunk=chunk))), 2))
         / (num_seeds * len(STRENGTHS))
         * 1e3
         for chunk in ((16, 64) if quick else (16, 32, 64, 128, 256, 512))
@@ -182,8 +153,9 @@ def main() -> None:
 
     single = jax.jit(lambda a, g, r: simulate_theorem1(a, SETTING.seq_len, r, log_gap=g))
     single(a0[0], log_gap[0], 1.0)
+    times = common.seconds(lambda: single(a0[0], log_gap[0], 1.0), 20)
     report["engine, one warm trajectory (ρ=1), ms"] = {
-        k: v * 1e3 for k, v in spread(seconds(lambda: single(a0[0], log_gap[0], 1.0), 20)).items()
+        k: v * 1e3 for k, v in common.spread(times).items()
     }
     for name, peer in (
         ("LSODA, rtol 1e-9", lambda a, g, r: lsoda(a, g, r, 1e-9)),
@@ -197,22 +169,17 @@ def main() -> None:
             for j, r in enumerate(STRENGTHS):
                 limits[i, j] = peer(a0[i], log_gap[i], float(r))
             times.append((time.perf_counter() - begin) / len(STRENGTHS))
-        one = seconds(lambda peer=peer: peer(a0[0], log_gap[0], 1.0), max(3, repeats))
+        one = common.seconds(lambda peer=peer: peer(a0[0], log_gap[0], 1.0), max(3, repeats))
         errors = np.abs(np.asarray(error(limits)) / true_error[:peers] - 1)
         report[f"SciPy {name}"] = {
             "trajectories": peers * len(STRENGTHS),
-            "ms per trajectory": {k: v * 1e3 for k, v in spread(times).items()},
-            "one trajectory (ρ=1), ms": {k: v * 1e3 for k, v in spread(one).items()},
+            "ms per trajectory": {k: v * 1e3 for k, v in common.spread(times).items()},
+            "one trajectory (ρ=1), ms": {k: v * 1e3 for k, v in common.spread(one).items()},
             "worst relative error": float(errors.max()),
             "median relative error": float(np.median(errors)),
         }
     _ratios(report)
-    text = json.dumps(report, indent=1, ensure_ascii=False)
-    print(text)
-    if not quick:
-        folder = Path(__file__).parent / "results"
-        folder.mkdir(exist_ok=True)
-        (folder / "theorem1_cpu.json").write_text(text + "\n")
+    common.publish(report, "theorem1", quick)
 
 
 def _ratios(report: dict) -> None:
@@ -226,23 +193,13 @@ def _ratios(report: dict) -> None:
         )
         for rtol in ("1e-10", "1e-09"):
             ours = report[f"engine, batch, rtol {rtol}"]["ms per trajectory"]
-            report[name][f"throughput ratio in the batch, engine at rtol {rtol}"] = {
-                "median": theirs["median"] / ours["median"],
-                "min": theirs["min"] / ours["max"],
-                "max": theirs["max"] / ours["min"],
-            }
+            report[name][f"throughput ratio in the batch, engine at rtol {rtol}"] = common.ratio(
+                theirs, ours
+            )
 
 
 def _worst(measured: jax.Array, truth: np.ndarray) -> float:
     return float(np.max(np.abs(np.asarray(measured) / truth - 1.0)))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 if __name__ == "__main__":

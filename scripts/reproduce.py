@@ -45,6 +45,7 @@ def job(config: ReproduceConfig, folder: Path) -> int:
             lambda done, total, text: bar.update(
                 task, completed=done, total=total, description=text
             ),
+            launch.set_up_jax,
         )
     for name in summary["files"]:
         if name.endswith(".md"):

@@ -37,7 +37,7 @@ from ssmbias.models.network import ssm_of
 
 CONVERGED_LOSS = 1e-12
 # Twice what the longest of the paper's own runs took (51 190 steps). Some networks stay on the
-# plateau near zero, where Adam's ε exceeds the gradient, for longer than anyone would wait; they are
+# plateau near zero, where Adam's ε exceeds the gradient, longer than anyone would wait; they are
 # recorded as not having reached eps.
 MAX_STEPS = 100_000
 # After the paper's stopping rule: steps of Adam with a step that decays ten thousandfold, and after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ Units = dict[Job, Arrays]
 
 
 def reproduce(
-    config: ReproduceConfig, folder: Path, progress: Progress | None = None
+    config: ReproduceConfig,
+    folder: Path,
+    progress: Progress | None = None,
+    set_up: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Compute what is missing, and write every table and figure asked for.
 
@@ -48,6 +52,8 @@ def reproduce(
       config: targets, replays, sizes.
       folder: where everything goes.
       progress: called with (units done, units in all, what is under way).
+      set_up: sets JAX's configuration in worker processes (`workers.run_jobs`); `None` computes
+        one unit after another in this process.
 
     Returns:
       The content of `summary.json`: rows of all tables, replays with their verdicts, files.
@@ -56,7 +62,7 @@ def reproduce(
       ValueError: a replay's file is unreadable, or double precision is off.
     """
     require_x64("reproduce")
-    units = run_jobs(config.jobs(), folder / "units", config.num_workers, progress)
+    units = run_jobs(config.jobs(), folder / "units", config.num_workers, progress, set_up)
     files: list[Path] = []
     tables: dict[str, Any] = {}
     for target in config.targets:

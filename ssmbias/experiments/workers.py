@@ -12,15 +12,17 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-
 from ssmbias.experiments.cells import Arrays, Job, run_job
 
 Progress = Callable[[int, int, str], None]
 
 
 def run_jobs(
-    jobs: list[Job], folder: Path | None, num_workers: int, progress: Progress | None = None
+    jobs: list[Job],
+    folder: Path | None,
+    num_workers: int,
+    progress: Progress | None = None,
+    set_up: Callable[[], None] | None = None,
 ) -> dict[Job, Arrays]:
     """The arrays of all units, in the order given.
 
@@ -29,18 +31,20 @@ def run_jobs(
       folder: where finished units are kept; `None` keeps nothing.
       num_workers: processes; with 1 everything happens in this one.
       progress: called with (units done, units in all, what is under way).
+      set_up: called first in every process, to set JAX's configuration, which a new process does
+        not inherit; a function that can be pickled. `None`: everything happens in this process.
 
     Returns:
       Arrays by unit.
     """
     tell = progress or (lambda done, total, text: None)
     found: dict[Job, Arrays] = {}
-    if num_workers == 1 or len(jobs) == 1:
+    if set_up is None or num_workers == 1 or len(jobs) == 1:
         for job in jobs:
             tell(len(found), len(jobs), job.label)
             found[job] = run_job(job, folder)
     else:
-        _in_processes(jobs, folder, num_workers, tell, found)
+        _in_processes(jobs, folder, num_workers, tell, found, set_up)
     tell(len(jobs), len(jobs), "done")
     return {job: found[job] for job in jobs}
 
@@ -51,14 +55,15 @@ def _in_processes(
     num_workers: int,
     tell: Progress,
     found: dict[Job, Arrays],
+    set_up: Callable[[], None],
 ) -> None:
     waiting = list(reversed(jobs))
     running: dict[concurrent.futures.Future, Job] = {}
     pool = concurrent.futures.ProcessPoolExecutor(
         num_workers,
         multiprocessing.get_context("spawn"),
-        _set_up,
-        (jax.config.jax_compilation_cache_dir,),  # pyright: ignore[reportAttributeAccessIssue]
+        _start,
+        (set_up,),
     )
     try:
         while waiting or running:
@@ -76,10 +81,7 @@ def _in_processes(
     pool.shutdown()
 
 
-def _set_up(cache: str | None) -> None:
-    """JAX as in the parent; Ctrl-C, which reaches the whole group, ends a worker without noise."""
+def _start(set_up: Callable[[], None]) -> None:
+    """A worker's first act. Ctrl-C, which reaches the whole group, ends a worker without noise."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    jax.config.update("jax_enable_x64", True)
-    if cache:
-        jax.config.update("jax_compilation_cache_dir", cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    set_up()
