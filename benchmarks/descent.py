@@ -116,7 +116,7 @@ def autodiff(task: Task, num_steps: int, loss: Callable) -> Callable[[], Any]:
 
 def numpy_loop(task: Task, num_steps: int) -> Callable[[], Theta]:
     """The closed gradient, lanes last: loops over lags, everything else vectorised."""
-    pieces = []
+    pieces: list[list[Any]] = []
     for i in range(0, len(task.start.a), NUMPY_LANES):
         lanes = slice(i, i + NUMPY_LANES)
         arrays = (*task.start, task.gram.response, task.gram.gram)
@@ -124,7 +124,7 @@ def numpy_loop(task: Task, num_steps: int) -> Callable[[], Theta]:
         pieces.append([np.moveaxis(np.asarray(x[lanes]), 0, -1).copy() for x in arrays])
 
     def run() -> Theta:
-        ends = [_numpy_descent(*piece, num_steps) for piece in pieces]
+        ends = [_numpy_descent(*piece, steps=num_steps) for piece in pieces]
         a, b, c = (np.concatenate(leaf, axis=1).T for leaf in zip(*ends, strict=True))
         return a, b, c
 

@@ -71,7 +71,7 @@ def adaptive_step(
 
     def update(
         updates: Any,
-        state: AdaptiveStepState,
+        state: Any,
         params: Any = None,
         *,
         gradient_norm: Array | None = None,

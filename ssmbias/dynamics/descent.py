@@ -47,7 +47,8 @@ class DescentConfig:
       log_every: updates between two entries of the log.
       log_offset: updates before the first entry; the paper's code logs after 1, 101, 201, ...
       max_logs: entries in the log of a phase. A phase that needs more keeps every other one,
-        as often as necessary.
+        as often as the slowest run of its chunk has to. Every slot is room for a student, used or
+        not: 63 kB a run at 256 slots and 10 states, so take fewer for tens of thousands of runs.
       trainable: which of "a", "b", "c" move (linear students only).
       full_gradient_norm: whether the norm that `adaptive_step` sees counts the off-diagonal entries
         of dL/dA, which the paper's code computes but does not train (linear students only).
@@ -201,7 +202,7 @@ def gradient_descent(
     data = require_statistics(data)
     problem = _linear_problem(config.trainable, config.full_gradient_norm)
     params = {name: getattr(start, name) for name in config.trainable}
-    fixed = DiagonalSSM(*(None if n in params else getattr(start, n) for n in _LEAVES))
+    fixed = DiagonalSSM(*_untrained(start, config.trainable))
     run = _descend(problem, params, (fixed, data), optimizer, step_size, optimizer_state, config)
     return _result(run, config, lambda theta: _merge(theta, fixed))
 
@@ -332,8 +333,14 @@ def _linear_problem(trainable: tuple[str, ...], full_norm: bool) -> Problem:
     )
 
 
+def _untrained(model: DiagonalSSM, trainable: tuple[str, ...]) -> list[Any]:
+    """The leaves that stay; `None` in place of the others."""
+    return [None if name in trainable else getattr(model, name) for name in _LEAVES]
+
+
 def _merge(params: dict[str, Array], fixed: DiagonalSSM) -> DiagonalSSM:
-    return DiagonalSSM(*(params.get(name, getattr(fixed, name)) for name in _LEAVES))
+    leaves: list[Any] = [params.get(name, getattr(fixed, name)) for name in _LEAVES]
+    return DiagonalSSM(*leaves)
 
 
 def _descend(

@@ -65,7 +65,7 @@ def keras_adam(
         zeros = jax.tree.map(jnp.zeros_like, params)
         return KerasAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
 
-    def update(updates: Any, state: KerasAdamState, params: Any = None) -> Any:
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         count = state.count + 1
         mean = jax.tree.map(lambda m, g: m + (1 - beta1) * (g - m), state.mean, updates)
         square = jax.tree.map(lambda v, g: v + (1 - beta2) * (g * g - v), state.square, updates)

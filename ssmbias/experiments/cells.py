@@ -114,11 +114,12 @@ def _cell_arrays(job: CellJob) -> Arrays:
 def _theorem1_arrays(job: CellJob) -> Arrays:
     """Theorem 1's flow from uniform starts; it ends at convergence, so both ends agree."""
     setting = SETTINGS[job.experiment.removeprefix("theorem1_")]
-    starts, seed = [], setting.first_seed
+    starts, seeds, seed = [], [], setting.first_seed
     while len(starts) < job.num_seeds:
         # Some seeds have their third entry within the gap: another pair would be tied.
         with contextlib.suppress(ValueError):
             starts.append(reference_start(seed, setting.state_dim, setting.init_scale, setting.gap))
+            seeds.append(seed)
         seed += 1
     a0 = jnp.stack([jnp.asarray(start.a) for start in starts])
     log_gap = jnp.array([start.log_gap for start in starts])
@@ -127,6 +128,7 @@ def _theorem1_arrays(job: CellJob) -> Arrays:
     )(a0, log_gap)
     error = jax.vmap(lambda a: generalization_error(a, setting.horizon))(run.a)
     return {
+        "seed": np.array(seeds),
         "outcome": np.asarray(run.outcome),
         "train_loss": np.asarray(run.loss),
         "test_error": np.asarray(error),

@@ -46,7 +46,7 @@ _ADAM_TAIL, _LBFGS_TAIL = 30_000, 2_000
 _FLOW_BATCH = 8
 # Points of the dynamics kept for figures: progress 0..1 in the first phase, 1..2 in the second.
 NUM_PROGRESS = 101
-_MAX_LOGS = 512
+_MAX_LOGS = 4096
 
 Arrays = dict[str, np.ndarray]
 Progress = Callable[[str], None]
@@ -92,7 +92,7 @@ def _config(experiment: Experiment, arm: int) -> DescentConfig:
         loss_tol=experiment.eps,
         max_steps=MAX_STEPS,
         extra_steps=experiment.extra_steps[arm],
-        log_every=20,
+        log_every=25,
         max_logs=_MAX_LOGS,
         trainable=experiment.trainable,
         full_gradient_norm=experiment.optimizer == "sgd*",

@@ -32,6 +32,9 @@ REPORTED: dict[tuple[str, str], Reported] = {
 }
 """By experiment and arm (Slutzky et al. 2025, arXiv:2410.10473, Tables 1 and 3)."""
 
+THEOREM1_SEEDS = {"theorem1_t7": (242, 243), "theorem1_t9": (342, 344)}
+"""Seeds of the paper's flows whose starts were exported: two of four each."""
+
 FINAL_TOP: dict[tuple[str, str], tuple[float, ...]] = {
     ("dyn_ssm_len6", "clean"): (0.99834, 0.03854, 0.01121),
     ("dyn_ssm_len6", "poisoned"): (1.0121, 0.7968, 0.5917),

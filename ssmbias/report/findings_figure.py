@@ -129,7 +129,15 @@ def _draw(ax: Axes, stage: str, pairs: PairedErrors | None, limits: tuple[float,
         axis.set_minor_locator(NullLocator())
     if pairs is None:
         ax.set_title(stage, fontsize=8.0)
-        ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", color=GREY, fontsize=8.0)
+        ax.text(
+            0.5,
+            0.5,
+            "not defined\nor not run",
+            transform=ax.transAxes,
+            ha="center",
+            color=GREY,
+            fontsize=8.0,
+        )
         return
     ax.plot(limits, limits, color="k", lw=0.8, zorder=1)
     clean, poisoned, usable = (np.asarray(x) for x in (pairs.clean, pairs.poisoned, pairs.usable))
@@ -137,7 +145,8 @@ def _draw(ax: Axes, stage: str, pairs: PairedErrors | None, limits: tuple[float,
     hurt = poisoned > clean
     for chosen, style in ((~usable, _LEFT_OUT), (usable & hurt, _HURT), (usable & ~hurt, _HELPED)):
         if chosen.any():
-            ax.plot(clean[chosen], poisoned[chosen], zorder=3, **style)
+            inside = (np.clip(x[chosen], *limits) for x in (clean, poisoned))
+            ax.plot(*inside, zorder=3, clip_on=False, **style)
     if pairs.reported is not None:
         ax.plot(*([x] for x in pairs.reported), zorder=2, **_REPORTED)
     number = f"{usable.sum()} of {len(usable)} pairs"
@@ -145,11 +154,26 @@ def _draw(ax: Axes, stage: str, pairs: PairedErrors | None, limits: tuple[float,
 
 
 def _limits(stages: Sequence[PairedErrors]) -> tuple[float, float]:
-    """Common limits of both axes, around everything that has a logarithm."""
+    """Common limits of both axes, around all pairs that count.
+
+    Runs that were left out can be anywhere, up to 1e100: they are put on the edge by `_draw`.
+    """
     values = np.concatenate(
-        [np.ravel(x) for s in stages for x in (s.clean, s.poisoned, s.reported or [])] or [[]]
+        [
+            np.ravel(x)
+            for s in stages
+            for x in (
+                np.asarray(s.clean)[np.asarray(s.usable, bool)],
+                np.asarray(s.poisoned)[np.asarray(s.usable, bool)],
+                s.reported or [],
+            )
+        ]
+        or [[]]
     )
     values = values[np.isfinite(values) & (values > 0)]
     if not len(values):
         return 0.1, 1.0
-    return float(values.min()) / 2.0, float(values.max()) * 2.0
+    low, high = float(values.min()) / 2.0, float(values.max()) * 2.0
+    if high < 200.0 * low:  # whole decades, for two labels at least
+        return 10.0 ** np.floor(np.log10(low)), 10.0 ** np.ceil(np.log10(high))
+    return low, high
