@@ -61,6 +61,7 @@ def run(
             # Caught here: Hydra would add a line of its own, and drop the jobs still to come.
             codes.append(_refuse(error, debug, known))
             return
+        print(f"to go on after an interruption: add hydra.run.dir={folder}", file=sys.stderr)
         try:
             codes.append(job(config, folder))
         except KeyboardInterrupt:

@@ -22,7 +22,8 @@ from ssmbias.claims import Assumption, Claim, Evidence, Fit, Kind, Runs, Verdict
 from ssmbias.config import VerifyConfig
 
 _PACKAGES = (
-    "ssmbias", "jax", "jaxlib", "diffrax", "optimistix", "equinox", "lineax", "numpy", "scipy",
+    "ssmbias", "jax", "jaxlib", "diffrax", "optimistix", "equinox", "lineax", "optax", "flax",
+    "numpy", "scipy",
 )  # fmt: skip
 
 

@@ -156,6 +156,9 @@ def test_the_last_permitted_step_may_reach_the_tolerance() -> None:
     assert int(short.outcome) == Outcome.MAX_STEPS
     assert int(short.num_steps) == number - 1
     assert float(exact.loss) <= 1e-3 < float(short.loss)
+    # A loss of the tolerance itself is enough.
+    assert int(descend(loss_tol=float(short.loss)).num_steps) == number - 1
+    assert int(descend(loss_tol=float(short.loss) * (1 - 1e-12)).num_steps) == number
 
 
 # -- two phases ----------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def test_every_table_and_figure_has_a_configuration() -> None:
     "name", [pytest.param(c, marks=[pytest.mark.slow] if c in SLOW else []) for c in CONFIGS]
 )
 def test_configurations_run_at_a_reduced_size(name, units, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(protocol, "MAX_STEPS", 3000)
+    monkeypatch.setattr(protocol, "MAX_STEPS", {"sgd*": 3000, "adam": 3000})
     (tmp_path / "units").symlink_to(units, target_is_directory=True)
     config = configuration(name, *REDUCED)
     seen: list[tuple[int, int, str]] = []
@@ -167,6 +167,8 @@ class TestTable:
         ({"num_seeds": 1}, "num_seeds=1"),
         ({"replay": "no_such_run"}, "replay=no_such_run: no file"),
         ({"targets": {}}, "nothing to do"),
+        ({"replay": 5}, "replay=5"),
+        ({"replay_dir": "/no/such/folder"}, "replay_dir='/no/such/folder'"),
         ({"colour": "red"}, "colour='red': unknown key"),
         ({"converge": "maybe"}, "converge='maybe'"),
         ({"targets": {"x": {"kind": "table", "number": 2, "experiments": []}}}, "table=2"),
@@ -217,4 +219,4 @@ class TestCommandLine:
     def test_all_is_every_table_and_figure(self) -> None:
         source = (REPO / "scripts" / "reproduce.py").read_text()
         assert "ALL" in source
-        assert ReplayJob("x.npz").label == "replay-x"
+        assert ReplayJob("x.npz", "0123456789").label == "replay-x-01234567"

@@ -50,8 +50,9 @@ class DescentConfig:
         as often as the slowest run of its chunk has to. Every slot is room for a student, used or
         not: 63 kB a run at 256 slots and 10 states, so take fewer for tens of thousands of runs.
       trainable: which of "a", "b", "c" move (linear students only).
-      full_gradient_norm: whether the norm that `adaptive_step` sees counts the off-diagonal entries
-        of dL/dA, which the paper's code computes but does not train (linear students only).
+      full_gradient_norm: whether the norm that `adaptive_step` sees is that of the paper's code,
+        which counts the off-diagonal entries of dL/dA, and dL/dB and dL/dC also where these are
+        not trained (linear students only; other optimisers do not look at it).
       lanes_per_chunk: runs that share a loop under `jax.vmap`; `None` for 64 (`descend`: 16) on a
         CPU and all elsewhere.
     """
@@ -197,7 +198,7 @@ def gradient_descent(
       Slutzky et al. (2025), arXiv:2410.10473, experiments; identities I1 and I6 in
       docs/theory.md.
     """
-    config = config or DescentConfig()
+    config = _require_config(config)
     start = require_ssm("start", start)
     data = require_statistics(data)
     problem = _linear_problem(config.trainable, config.full_gradient_norm)
@@ -250,14 +251,18 @@ def descend(
       >>> int(run.steps_to_tol), float(run.loss) <= 1e-8
       (14, True)
     """
-    if not callable(loss):
-        raise ValueError(f"loss={loss!r}: expected a function (parameters, data) -> loss")
+    for name, function in (("loss", loss), ("observe", observe)):
+        if not callable(function) and not (name == "observe" and function is None):
+            raise ValueError(f"{name}={function!r}: expected a function (parameters, data) -> ...")
     kinds = {jnp.result_type(leaf) for leaf in jax.tree.leaves(params)}
     if not kinds:
         raise ValueError("params: holds no array")
     for kind in kinds:
         if not jnp.issubdtype(kind, jnp.floating):
             raise ValueError(f"params: holds {kind}; convert every array to a floating-point type")
+    value = jax.eval_shape(loss, params, data)
+    if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(f"loss: returns {value}; it must be one floating-point number")
     return descend_problem(
         general_problem(loss, observe),
         params,
@@ -280,7 +285,7 @@ def descend_problem(
     config: DescentConfig | None = None,
 ) -> DescentResult:
     """`descend` for a problem with a gradient or a projection of its own (`general_problem`)."""
-    config = config or DescentConfig()
+    config = _require_config(config)
     run = _descend(problem, params, data, optimizer, step_size, optimizer_state, config)
     return _result(run, config, lambda theta: theta)
 
@@ -375,6 +380,12 @@ def _descend(
     )
     run = _engine(problem, optimizer, logging, config.lanes_per_chunk)(lanes, limits)
     return jax.tree.map(lambda x: jnp.take(x, 0, axis=axis), run)
+
+
+def _require_config(config: Any) -> DescentConfig:
+    if config is not None and not isinstance(config, DescentConfig):
+        raise ValueError(f"config={config!r}: expected a DescentConfig, or None for the defaults")
+    return config or DescentConfig()
 
 
 def _typed(value: Any) -> Array:

@@ -32,7 +32,8 @@ def gradient(
       model: a, b, c as [state, lane].
       data: Gram matrices [lag, lag, lane] and teachers' responses [lag, lane].
       trainable: which gradients are wanted.
-      full_norm: whether `norm` is to count the off-diagonal entries of dL/dA.
+      full_norm: whether `norm` is to be that of the paper's code: of the dense dL/dA, and of
+        dL/dB and dL/dC also where these are not trained.
 
     Returns:
       Loss [lane], gradient by leaf, and the sum of norms [lane] if `full_norm`.
@@ -49,7 +50,7 @@ def gradient(
         g = g * a + omega[lag][None]
     leaves = {"a": -product * slope, "b": -c * g, "c": -b * g}
     wanted = {name: leaves[name] for name in trainable}
-    norm = _sum_of_norms(wanted, model, omega) if full_norm else None
+    norm = _sum_of_norms(leaves, model, omega) if full_norm else None
     return Gradient(loss, wanted, norm)
 
 
@@ -102,12 +103,12 @@ def _sums(arrays: list[Array], axis: int) -> Array:
 
 
 def _sum_of_norms(
-    wanted: dict[str, Array], model: DiagonalSSM, omega: Float[Array, "lag lane"]
+    leaves: dict[str, Array], model: DiagonalSSM, omega: Float[Array, "lag lane"]
 ) -> Float[Array, " lane"]:
-    norms = [jnp.sqrt(jnp.sum(wanted[name] ** 2, axis=0)) for name in wanted if name != "a"]
-    if "a" in wanted:
-        norms.append(jnp.sqrt(squared_norm_of_full_gradient(model, omega)))
-    return jnp.sum(jnp.stack(norms), axis=0)
+    """The norms of dL/dA, dL/dB and dL/dC added up, whatever is trained, as in the paper's code."""
+    squares = [jnp.sum(leaves[name] ** 2, axis=0) for name in ("b", "c")]
+    squares.append(squared_norm_of_full_gradient(model, omega))
+    return jnp.sum(jnp.sqrt(jnp.stack(squares)), axis=0)
 
 
 def squared_norm_of_full_gradient(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import zipfile
 import zlib
@@ -53,14 +54,20 @@ class CellJob:
 
 @dataclass(frozen=True)
 class ReplayJob:
-    """One replay of an exported run."""
+    """One replay of an exported run; `content` tells files of one name apart."""
 
     path: str
+    content: str
 
     @property
     def label(self) -> str:
         """Name of the unit, and of its file."""
-        return f"replay-{Path(self.path).stem}"
+        return f"replay-{Path(self.path).stem}-{self.content[:8]}"
+
+
+def replay_job(path: str) -> ReplayJob:
+    """The unit of an exported run, by what is in the file."""
+    return ReplayJob(path, hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
 
 Job = CellJob | ReplayJob
@@ -149,10 +156,15 @@ def _replay_arrays(job: ReplayJob) -> Arrays:
         "rank": np.asarray(rank),
         "summary": np.array(json.dumps(replay_summary(result))),
     }
-    if result.reference:
-        reference = result.reference
-        gammas = np.concatenate([reference["p1_gammas"], reference["p2_gammas"]])
-        arrays |= {"original_a": reference["a_logged"], "original_gamma0": gammas[:, 0]}
+    reference = result.reference
+    if reference["a_logged"] is not None:
+        gammas = np.concatenate([reference["run_p1_gammas"], reference["run_p2_gammas"]])
+        arrays |= {
+            "original_a": reference["a_logged"],
+            "original_gamma0": gammas[:, 0],
+            "original_step": reference["steps_logged"],
+            "original_eps": np.int64(reference["steps_to_eps"]),
+        }
     return arrays
 
 

@@ -32,7 +32,8 @@ class OriginalRun(NamedTuple):
       extra_steps: updates of phase 2.
       log_every: updates between two entries of the log.
       fixed_bc: whether b and c are reset to 1 after every step.
-      reference: what the original run recorded, by name; empty if that was not exported.
+      stored: everything in the file under its own name; what the original recorded begins with
+        `run_`, and is not in every file.
     """
 
     name: str
@@ -50,7 +51,7 @@ class OriginalRun(NamedTuple):
     extra_steps: int
     log_every: int
     fixed_bc: bool
-    reference: dict[str, np.ndarray]
+    stored: dict[str, np.ndarray]
 
 
 def load_original(path: str | Path) -> OriginalRun:
@@ -130,5 +131,5 @@ def _run(stored: dict[str, np.ndarray], file: Path) -> OriginalRun:
         extra_steps=int(number("epochs_after_opt")),
         log_every=int(number("log_period")),
         fixed_bc=bool(number("fix_B_C")),
-        reference={k.removeprefix("run_"): v for k, v in stored.items() if k.startswith("run_")},
+        stored=stored,
     )

@@ -34,6 +34,9 @@ _NUM_COPIES = 7
 _COPY_SEED = 0
 # The iterates from the last logging step on, in which oscillation shows.
 _TAIL = DescentConfig(loss_tol=0.0, max_steps=10, log_every=1, max_logs=12)
+_RECORDED = (
+    "n_iter_phase1", "p1_evals", "p1_stamps", "p2_evals", "p2_stamps", "p2_train", "p2_ext",
+)  # fmt: skip
 # Log entries kept: longer runs keep every other one.
 _MAX_LOGS = 2048
 
@@ -53,11 +56,12 @@ class ReplayResult(NamedTuple):
       double: steps, loss, error and |a| of the same run in double precision.
       copies: the same for the copies in single precision with other last bits, [copy, ...].
       reference: what the original recorded: `steps_to_eps`, `train_loss`, `test_error`,
-        `a_logged`, and every stored array under its own name; empty if nothing was exported.
+        `a_logged`, `steps_logged` (`None` if that was not exported), and every array of the file
+        under its own name.
       comparisons: one row for each compared quantity, with its tolerance and where that is from.
-      verdict: "holds" if all are within tolerance, "violated" if one is not, "inconclusive" if
-        there is nothing to compare with.
-      reason: why, unless it holds.
+      verdict: "holds" if all that can be judged are within tolerance, "violated" if one is not,
+        "inconclusive" if there is nothing to compare with or too little can be judged.
+      reason: why, and what was not judged.
     """
 
     name: str
@@ -133,25 +137,30 @@ def replay(path: str | Path, *, num_copies: int = _NUM_COPIES) -> ReplayResult:
 
 
 def recorded(original: OriginalRun) -> dict[str, Any]:
-    """What the original run recorded, under the names of `ReplayResult` and under its own.
+    """Everything in the file, and what the original recorded under the names of `ReplayResult`.
 
     Args:
       original: the run.
 
     Returns:
-      An empty mapping if its trajectory was not exported.
+      The arrays of the file under their own names; beside them `steps_to_eps`, `train_loss`,
+      `test_error`, `a_logged` (descending) and `steps_logged` (updates before each entry: the
+      file's stamps plus one), all `None` if the trajectory was not exported.
     """
-    stored = original.reference
-    if "n_iter_phase1" not in stored:
-        return {}
-    evals = np.concatenate([stored["p1_evals"], stored["p2_evals"]])
-    return {
-        "steps_to_eps": int(stored["n_iter_phase1"]),
-        "train_loss": float(stored["p2_train"][-1]),
-        "test_error": float(stored["p2_ext"][-1]),
-        "a_logged": np.sort(np.abs(evals), axis=1)[:, ::-1],
-        **stored,
-    }
+    stored = original.stored
+    names = ("steps_to_eps", "train_loss", "test_error", "a_logged", "steps_logged")
+    if any(f"run_{name}" not in stored for name in _RECORDED):
+        return {**stored, **dict.fromkeys(names)}
+    evals = np.concatenate([stored["run_p1_evals"], stored["run_p2_evals"]])
+    stamps = np.concatenate([stored["run_p1_stamps"], stored["run_p2_stamps"]])
+    values = (
+        int(stored["run_n_iter_phase1"]),
+        float(stored["run_p2_train"][-1]),
+        float(stored["run_p2_ext"][-1]),
+        np.sort(np.abs(evals), axis=1)[:, ::-1],
+        stamps.astype(np.int64) + 1,
+    )
+    return {**stored, **dict(zip(names, values, strict=True))}
 
 
 def make_optimizer(original: OriginalRun) -> optax.GradientTransformation:
@@ -206,7 +215,7 @@ def _run(original: OriginalRun, dtype: Any, num_copies: int) -> tuple[Replayed, 
         )
     )(result.model, result.optimizer_state, data)
     result = jax.tree.map(np.asarray, result)
-    logged = _logged(result, lambda value: np.sort(np.abs(value["a"]), axis=-1)[..., ::-1])[1]
+    steps, logged = _logged(result, lambda value: np.sort(np.abs(value["a"]), axis=-1)[..., ::-1])
     tail_error = np.array(
         [
             [
@@ -219,11 +228,14 @@ def _run(original: OriginalRun, dtype: Any, num_copies: int) -> tuple[Replayed, 
         ]
     )
     tail_loss = np.asarray(tail.log.loss)[:, : _TAIL.max_steps]
+    lanes = 1 + num_copies
     return Replayed(
+        outcome=result.outcome,
         steps_to_eps=result.steps_to_tol,
         train_loss=result.loss,
         test_error=tail_error[:, 0],
         a_logged=logged,
+        steps_logged=np.broadcast_to(steps, (lanes, len(steps))),
         tail_loss=tail_loss,
         tail_error=tail_error,
     ), result

@@ -12,7 +12,7 @@ import numpy as np
 from ssmbias._checks import require_x64
 from ssmbias.config import SETTINGS
 from ssmbias.dynamics import Outcome
-from ssmbias.experiments.cells import THEOREM1, Arrays, Job, ReplayJob
+from ssmbias.experiments.cells import THEOREM1, Arrays, Job, ReplayJob, replay_job
 from ssmbias.experiments.protocol import NUM_PROGRESS
 from ssmbias.experiments.reported import FINAL_TOP, REPORTED, THEOREM1_SEEDS
 from ssmbias.experiments.reproduce_config import ReproduceConfig, Target
@@ -138,10 +138,12 @@ def _outcome_rows(
     ended = cell["outcome"] == Outcome.CONVERGED
     kind = ("nospecial", "special")[ARMS.index(arm)]
     replays = [
-        json.loads(str(units[ReplayJob(path)]["summary"]))
+        json.loads(str(units[replay_job(path)]["summary"]))
         for path in config.replays_of(name)
         if path.endswith(f"_{kind}.npz")
     ]
+    # Replays that did not get there, or did something else than the original, are no evidence.
+    replays = [r for r in replays if r["outcome"] == "converged" and r["verdict"] != "violated"]
 
     def row(quantity: str, key: str, told: float | None, usable: np.ndarray) -> OutcomeRow:
         replayed = (
@@ -211,7 +213,7 @@ def _figure(
         for arm, label in enumerate(ARMS):
             cell = units[config.cell(name, arm)]
             path = config.replay_path(name, seed, arm)
-            replay = None if path is None else units[ReplayJob(path)]
+            replay = None if path is None else units[replay_job(path)]
             title = f"{where}, κ = {experiment.seq_len}, {label}\n(original seed {seed})"
             panels.append(_panel(title, cell, replay))
             told = FINAL_TOP.get((name, label)) if target.run == 0 else None
@@ -232,9 +234,7 @@ def _panel(title: str, cell: Arrays, replay: Arrays | None) -> DynamicsPanel:
         summary = json.loads(str(replay["summary"]))
         eps_step = int(summary["steps_to_eps"])
         # The second phase counts its updates anew.
-        step = replay["step"].astype(np.int64)
-        restart = int(np.flatnonzero(np.diff(step) < 0)[0]) + 1 if np.any(np.diff(step) < 0) else 0
-        step[restart:] += eps_step * (restart > 0)
+        step = _cumulative(replay["step"], eps_step)
         fields = {
             "replay_step": step,
             "replay_a": replay["a"],
@@ -242,9 +242,9 @@ def _panel(title: str, cell: Arrays, replay: Arrays | None) -> DynamicsPanel:
             "replay_gamma0": replay["gamma0"],
             "eps_step": eps_step,
         }
-        if "original_a" in replay and len(replay["original_a"]) == len(step):
+        if "original_a" in replay:
             fields |= {
-                "original_step": step,
+                "original_step": _cumulative(replay["original_step"], int(replay["original_eps"])),
                 "original_a": replay["original_a"],
                 "original_gamma0": replay["original_gamma0"],
             }
@@ -258,6 +258,14 @@ def _panel(title: str, cell: Arrays, replay: Arrays | None) -> DynamicsPanel:
             "own_gamma0": cell["path_gamma0"][ended],
         }
     return DynamicsPanel(title=title, num_seeds=len(ended), **fields)
+
+
+def _cumulative(step: np.ndarray, eps_step: int) -> np.ndarray:
+    """Updates since the start, where the second phase counts anew."""
+    step = step.astype(np.int64)
+    for restart in np.flatnonzero(np.diff(step) < 0) + 1:
+        step[restart:] += eps_step
+    return step
 
 
 def _final_rows(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ssmbias._checks import require_int
-from ssmbias.experiments.cells import THEOREM1, CellJob, Job, ReplayJob
+from ssmbias.experiments.cells import THEOREM1, CellJob, Job, replay_job
+from ssmbias.experiments.original import load_original
 from ssmbias.experiments.settings import ARMS, EXPERIMENTS, find_experiment
 
 REPLAY_DIR = Path(__file__).resolve().parents[2] / "tests" / "data" / "replays"
@@ -96,11 +97,14 @@ class ReproduceConfig:
                     f"replay_dir, such as {known or 'none: that folder holds no .npz file'}"
                 )
 
+        for path in self.replays:
+            load_original(path)
+
     def replays_of(self, experiment: str) -> tuple[str, ...]:
         """Exported runs of an experiment, clean and poisoned of a seed beside each other."""
         if experiment not in EXPERIMENTS:
             return ()
-        stem = f"{experiment.replace('_len', '_len')}_d{EXPERIMENTS[experiment].state_dim}_seed"
+        stem = f"{experiment}_d{EXPERIMENTS[experiment].state_dim}_seed"
         found = sorted(Path(self.replay_dir).glob(f"{stem}*.npz"))
         return tuple(str(path) for path in found[: self.most_replays])
 
@@ -112,11 +116,11 @@ class ReproduceConfig:
 
     def jobs(self) -> list[Job]:
         """All units of work, each once."""
-        jobs: list[Job] = [ReplayJob(path) for path in self.replays]
+        jobs: list[Job] = [replay_job(path) for path in self.replays]
         for target in self.targets:
             for name in target.experiments:
                 jobs += [self.cell(name, arm) for arm in range(len(ARMS))]
-                jobs += [ReplayJob(path) for path in self.replays_of(name)]
+                jobs += [replay_job(path) for path in self.replays_of(name)]
         return list(dict.fromkeys(jobs))
 
     def cell(self, experiment: str, arm: int) -> CellJob:
@@ -163,8 +167,12 @@ def from_mapping(mapping: Mapping[str, Any]) -> ReproduceConfig:
         if key not in mapping:
             raise ValueError(f"{key}: missing; the default is {key}={default!r}")
     folder = str(mapping["replay_dir"] or REPLAY_DIR)
+    if not Path(folder).is_dir() and mapping["replay_dir"]:
+        raise ValueError(f"replay_dir={folder!r}: no such folder")
     names = mapping["replay"] or []
-    names = [names] if isinstance(names, str) else list(names)
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+        raise ValueError(f"replay={names!r}: expected a name, a path ending in .npz, or a list")
     targets = []
     for value in (mapping["targets"] or {}).values():
         fields = dict(value)
@@ -175,7 +183,7 @@ def from_mapping(mapping: Mapping[str, Any]) -> ReproduceConfig:
     rest = {key: mapping[key] for key in DEFAULT_MAPPING if key not in _TRANSLATED}
     return ReproduceConfig(
         targets=tuple(targets),
-        replays=tuple(_replay_path(str(name), folder) for name in names),
+        replays=tuple(_replay_path(name, folder) for name in names),
         replay_dir=folder,
         **rest,
     )

@@ -19,6 +19,9 @@ from ssmbias._checks import require_int, require_number
 MIN_PAIRS = 8
 """Fewer usable pairs than this are inconclusive."""
 
+LEAST_FRACTION = 0.5
+"""And so is a smaller fraction of all pairs: what is left out may have been selected."""
+
 VERDICTS = ("poison hurts", "poison helps", "no difference found", "inconclusive")
 
 _NUM_RESAMPLES = 9_999
@@ -215,7 +218,7 @@ def compare_arms(
     clean, poisoned = clean[usable], poisoned[usable]
     log_ratio = np.log10(poisoned / clean)
     interval = interval_of_mean(log_ratio, seed=seed, confidence=confidence)
-    if len(clean) < MIN_PAIRS:
+    if len(clean) < max(MIN_PAIRS, LEAST_FRACTION * len(usable)):
         verdict = "inconclusive"
     elif interval.low > 0:
         verdict = "poison hurts"
