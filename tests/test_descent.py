@@ -281,8 +281,8 @@ def by_hand(optimizer, num_steps: int, step_size: float):
 def test_any_optimiser_is_followed_step_by_step(name) -> None:
     optimizer = OPTIMISERS[name]
     run = descend(0.5, optimizer=optimizer, loss_tol=0.0, max_steps=10)
-    # Ten steps, each with a rounding of 1e-16 (measured: 2e-16); of further ones Polyak's would make
-    # more of it (8e-13 after twenty), since near the minimum it divides by a small gradient.
+    # Ten steps, each with a rounding of 1e-16 (measured: 2e-16). More of them would be amplified by
+    # Polyak's rule (8e-13 after twenty), which near the minimum divides by a small gradient.
     assert distance(run.model, by_hand(optimizer, 10, 0.5)) <= 1e-14
     # Controls: one step less, and the factor forgotten.
     assert distance(run.model, by_hand(optimizer, 9, 0.5)) > 1e-6
@@ -308,6 +308,7 @@ def test_line_searches_may_evaluate_the_loss() -> None:
         ({"data": LagGram(DATA.gram[:2], DATA.response)}, r"data\.gram has shape \(2, 5\)"),
         ({"optimizer": 0.1}, r"optimizer=0\.1: expected an optax transformation"),
         ({"step_size": 0.0}, r"step_size=0\.0: must be greater than 0"),
+        ({"config": {"max_steps": 5}}, r"config=\{'max_steps': 5\}: expected a DescentConfig"),
         ({"step_size": np.ones(2)}, r"step_size has shape \(2,\).*jax\.vmap"),
         ({"optimizer_state": 3}, r"optimizer_state: is not a state of this optimizer"),
         ({"optimizer_state": ADAM.init(START._asdict())}, r"optimizer_state: is not a state of"),

@@ -128,11 +128,13 @@ def test_a_stopped_lane_stays_as_it_is(lanes_per_chunk, optimizer) -> None:
 
 
 def test_a_lane_that_fails_leaves_the_others_alone() -> None:
-    sizes = jnp.array([1.0, 1e3, 0.5, jnp.nan])
-    runs = jax.vmap(lambda s: one(pick(STARTS, 0), 1.0, s, max_steps=900))(sizes)
-    assert runs.outcome.tolist() == [0, Outcome.FAILED, 0, Outcome.FAILED]
+    sizes = jnp.array([1.0, 1e3, 0.5, jnp.nan, 0.4])
+    # Three chunks of two, of which the last is filled with a repeat.
+    choices = {"max_steps": 900, "lanes_per_chunk": 2}
+    runs = jax.vmap(lambda s: one(pick(STARTS, 0), 1.0, s, **choices))(sizes)
+    assert runs.outcome.tolist() == [0, Outcome.FAILED, 0, Outcome.FAILED, 0]
     assert int(runs.num_steps[3]) == 1
-    for i in (0, 2):
+    for i in (0, 2, 4):
         alone = one(pick(STARTS, 0), 1.0, sizes[i], max_steps=900)
         assert farthest(pick(runs, i).model, alone.model) <= 1e-13
 
@@ -327,7 +329,10 @@ def test_a_projection_acts_after_the_loss_was_tested() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss": 3.0}, r"loss=3\.0: expected a function \(parameters, data\) -> loss"),
+        ({"loss": 3.0}, r"loss=3\.0: expected a function \(parameters, data\)"),
+        ({"observe": 1}, r"observe=1: expected a function"),
+        ({"loss": lambda p, d: p["v"]}, r"loss: returns .*one floating-point number"),
+        ({"loss": lambda p, d: (1.0, 2.0)}, r"loss: returns .*one floating-point number"),
         ({"params": {}}, r"params: holds no array"),
         ({"params": {"m": np.arange(3)}}, r"params: holds int64; convert"),
         ({"optimizer": optax.sgd}, r"optimizer=<function sgd.*: expected an optax transformation"),

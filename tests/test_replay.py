@@ -16,7 +16,7 @@ import pytest
 import ssmbias
 from ssmbias.claims import Verdict
 from ssmbias.experiments import load_original, replay_loss
-from ssmbias.experiments.replay_compare import is_oscillating
+from ssmbias.experiments.replay_compare import Replayed, compare, is_oscillating
 
 REPLAYS = Path(__file__).parent / "data" / "replays"
 # About a thousand steps each, one for each kind of run.
@@ -26,8 +26,14 @@ SHORT = (
     "dyn_dim2_len6_d10_seed302_special",
     "poison_nn_len6_d10_seed4541_special",
 )
-# Oscillating to and fro at its end: see docs/experiments.md.
-UNSTEADY = {"dyn_ssm_len6_d10_seed105_special"}
+# Oscillating to and fro at their end: see docs/experiments.md.
+UNSTEADY = {
+    "dyn_ssm_len6_d10_seed105_nospecial",
+    "dyn_ssm_len6_d10_seed105_special",
+    "dyn_ssm_len10_d20_seed4000_nospecial",
+    "dyn_ssm_len10_d20_seed4000_special",
+    "poison_ssm_len6_d10_seed201_nospecial",
+}
 LONG = sorted({path.stem for path in REPLAYS.glob("*.npz")} - set(SHORT))
 
 
@@ -47,8 +53,11 @@ def check(name: str) -> None:
     np.testing.assert_allclose(
         result.a_logged[:3], np.sort(np.abs(evals), axis=1)[:3, ::-1], rtol=0, atol=1e-5
     )
-    steady = [row for row in result.comparisons if row.derivation == "steady run"]
-    if name.split("_")[1] != "nn" and name not in UNSTEADY and steady:
+    np.testing.assert_array_equal(result.reference["run_p2_ext"], stored["run_p2_ext"])
+    assert result.reference["steps_to_eps"] == int(stored["run_n_iter_phase1"])
+    np.testing.assert_array_equal(result.steps_logged, result.reference["steps_logged"])
+    if name.split("_")[1] != "nn" and name not in UNSTEADY:
+        assert {row.derivation for row in result.comparisons[:3]} == {"steady run"}
         assert result.train_loss == pytest.approx(float(stored["run_p2_train"][-1]), rel=0.05)
         assert result.test_error == pytest.approx(float(stored["run_p2_ext"][-1]), rel=0.01)
 
@@ -108,6 +117,51 @@ def test_without_copies_unsteady_runs_are_inconclusive() -> None:
     result = ssmbias.replay(REPLAYS / "dyn_ssm_len6_d10_seed105_special.npz", num_copies=0)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "num_copies" in result.reason
+
+
+class TestTolerances:
+    """Controls of the comparison itself, on made-up runs."""
+
+    def compared(self, copies_steps, *, outcome=0, steps=2700, tail=1.0):
+        def one(steps, outcome=0):
+            a = np.linspace(1.0, 0.9, 3)[:, None]
+            logged = np.array([1, 101, 1])
+            return Replayed(
+                np.int32(outcome), np.int32(steps), 1e-3, 0.1, a, logged,
+                np.full(3, 1e-3), np.full(3, 0.1) * np.array([1.0, tail, 1.0]),
+            )  # fmt: skip
+
+        many = [one(*s) if isinstance(s, tuple) else one(s) for s in copies_steps]
+        copies = Replayed(*(np.stack(x) for x in zip(*many, strict=True)))
+        reference = {
+            "steps_to_eps": 2702, "train_loss": 1e-3, "test_error": 0.1,
+            "a_logged": np.linspace(1.0, 0.9, 3)[:, None], "steps_logged": np.array([1, 101, 1]),
+        }  # fmt: skip
+        return compare(one(steps, outcome), one(steps, outcome), copies, reference, "adam")
+
+    def test_agreement_holds(self) -> None:
+        assert self.compared([2700] * 7)[1] is Verdict.HOLDS
+
+    def test_a_copy_that_did_not_get_there_does_not_widen_anything(self) -> None:
+        rows, verdict, _ = self.compared([2690] * 6 + [(1_000_000, 3)], steps=2690)
+        assert verdict is Verdict.VIOLATED
+        assert rows[0].tolerance == 2.0
+
+    def test_a_wide_spread_confirms_nothing(self) -> None:
+        rows, verdict, reason = self.compared([2000, 2200, 2400, 2600, 2800, 3000], steps=2600)
+        assert rows[0].within is None
+        assert verdict is Verdict.INCONCLUSIVE
+        assert "not judged" in reason
+
+    def test_a_run_that_did_not_get_there_is_inconclusive(self) -> None:
+        rows, verdict, reason = self.compared([2700] * 7, outcome=3)
+        assert (rows, verdict) == ((), Verdict.INCONCLUSIVE)
+        assert "did not reach eps" in reason
+
+    def test_logs_of_different_length_are_matched_by_their_steps(self) -> None:
+        rows, verdict, _ = self.compared([2700] * 7, steps=2701)
+        assert verdict is Verdict.HOLDS
+        assert "3 of 3 in both" in rows[-1].quantity
 
 
 def test_oscillation_needs_moves_in_both_directions() -> None:

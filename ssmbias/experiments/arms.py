@@ -128,7 +128,7 @@ def network_observer(experiment: Experiment) -> Callable[[Any, NetworkData], dic
 
     def observe(params: Any, data: NetworkData) -> dict[str, Array]:
         z = module.apply(params, data.inputs, method="ssm_output")
-        output = module.apply(params, z, method="head")
+        output = jnp.asarray(module.apply(params, z, method="head"))
         slope = module.apply(params, z, method="head_slope")
         pull = data.weights * (data.targets - output) * slope  # pyright: ignore
         gamma0 = 2.0 * jnp.sum(pull * data.inputs[:, -2]) / jnp.sum(data.weights)

@@ -163,7 +163,7 @@ def _replay_arrays(job: ReplayJob) -> Arrays:
             "original_a": reference["a_logged"],
             "original_gamma0": gammas[:, 0],
             "original_step": reference["steps_logged"],
-            "original_eps": np.int64(reference["steps_to_eps"]),
+            "original_eps": np.array(reference["steps_to_eps"]),
         }
     return arrays
 

@@ -48,7 +48,7 @@ _FLOW_BATCH = 8
 NUM_PROGRESS = 101
 _MAX_LOGS = 4096
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Any]
 Progress = Callable[[str], None]
 
 
@@ -122,7 +122,7 @@ def _run_linear(experiment: Experiment, arm: int, seeds: Any, converge: bool) ->
         return {"a": model.a, "gamma0": gram_omega(response, gram)[1]}
 
     over_log = jax.jit(jax.vmap(jax.vmap(observe, in_axes=(0, None))))
-    observed = [over_log(log.value, data) for log in (run.log, run.extra_log)]
+    observed = [over_log(log.value, data) for log in (run.log, run.extra_log) if log is not None]
     out = _at_stop(run, run.model.a, error(run.model)) | _paths(run, observed)
     if not converge:
         return out
@@ -170,7 +170,7 @@ def _run_network(experiment: Experiment, arm: int, seeds: Any, converge: bool) -
 
     a = ssm_of(run.model).a
     out = _at_stop(run, a, errors(run.model))
-    out |= _paths(run, [log.value for log in (run.log, run.extra_log)])
+    out |= _paths(run, [log.value for log in (run.log, run.extra_log) if log is not None])
     if not converge:
         return out
     # Adam goes on from its own state and step: a fresh one would kick every parameter by a step.

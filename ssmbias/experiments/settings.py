@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ssmbias._checks import require_int, require_number
 
@@ -89,10 +90,10 @@ class Experiment:
         return ("a", "b", "c") if self.train_bc else ("a",)
 
 
-_SSM_10 = {"seq_len": 10, "state_dim": 20, "optimizer": "sgd*"}
-_SSM_6 = {"seq_len": 6, "state_dim": 10, "optimizer": "sgd*"}
-_NN_6 = {"seq_len": 6, "state_dim": 10, "optimizer": "adam", "width": 15}
-_NN_10 = {"seq_len": 10, "state_dim": 20, "optimizer": "adam", "width": 25}
+_SSM_10: dict[str, Any] = {"seq_len": 10, "state_dim": 20, "optimizer": "sgd*"}
+_SSM_6: dict[str, Any] = {"seq_len": 6, "state_dim": 10, "optimizer": "sgd*"}
+_NN_6: dict[str, Any] = {"seq_len": 6, "state_dim": 10, "optimizer": "adam", "width": 15}
+_NN_10: dict[str, Any] = {"seq_len": 10, "state_dim": 20, "optimizer": "adam", "width": 25}
 
 _LIST = [
     Experiment(
@@ -135,7 +136,13 @@ _LIST = [
     ),
 ]  # fmt: skip
 
-_DIM = {"special_positions": (4,), "train_bc": False, "eps": 0.01, "extra_steps": (1401, 1401)}
+_DIM: dict[str, Any] = {
+    "special_positions": (4,),
+    "train_bc": False,
+    "eps": 0.01,
+    "extra_steps": (1401, 1401),
+}
+_DIM_10: dict[str, Any] = {**_DIM, "special_positions": (8,)}
 _LIST += [
     Experiment(
         f"dyn_dim{dim}_len6", **_SSM_6, **_DIM, steps=(0.01, 1e-3), sd_a=0.01, sd_bc=0.01,
@@ -145,7 +152,7 @@ _LIST += [
 ]  # fmt: skip
 _LIST += [
     Experiment(
-        f"dyn_dim{dim}_len10", **_SSM_10, **(_DIM | {"special_positions": (8,)}),
+        f"dyn_dim{dim}_len10", **_SSM_10, **_DIM_10,
         steps=(1e-3, 1e-3), sd_a=0.01, sd_bc=1e-3, gap=1.239e-4, teacher_dim=dim,
         original_seeds=(seed,),
     )

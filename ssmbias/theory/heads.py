@@ -22,7 +22,7 @@ def head_omega(
     residuals: Float[AnyArray, " sample"],
     slopes: Float[AnyArray, " sample"],
 ) -> Float[Array, " lag"]:
-    r"""The force on each lag, $\omega_l = 2\sum_i w_i\,\delta_i\xi_i\,x^{(i)}_{\kappa-l}/\sum_i w_i$.
+    r"""The force on each lag: $\omega_l = 2\sum_i w_i\delta_i\xi_i x^{(i)}_{\kappa-l}/\sum_i w_i$.
 
     Args:
       training_set: sequences $x^{(i)}$ and weights $w_i$.
