@@ -423,7 +423,7 @@ def test_findings_show_every_pair_in_its_kind() -> None:
     )
     assert stopping.get_title() == "stopping rule, 3 of 5 pairs\npoison hurts"
     assert converged.get_title() == "convergence"
-    assert notes(np.array([converged])) == ["not run"]
+    assert notes(np.array([converged])) == ["not defined\nor not run"]
     texts = [text for part in figure.subfigs for text in legend_texts(part)]
     assert texts == ["poison hurts", "poison helps", "left out", "reported means", "equal"]
 

@@ -188,11 +188,11 @@ def compare_arms(
         positive, or an argument is out of range.
 
     Example:
-      >>> clean = np.array([0.1, 0.2, 0.1, 0.3, 0.2, np.nan])
-      >>> poisoned = np.array([1.1, 2.3, 0.9, 2.8, 2.0, 1.0])
+      >>> clean = np.array([0.1, 0.2, 0.1, 0.3, 0.2, 0.1, 0.2, 0.3, np.nan])
+      >>> poisoned = np.array([1.1, 2.3, 0.9, 2.8, 2.0, 1.2, 1.9, 3.1, 1.0])
       >>> found = compare_arms(clean, poisoned, np.isfinite(clean), seed=0)
       >>> found.verdict, found.num_pairs, found.num_excluded
-      ('poison hurts', 5, 1)
+      ('poison hurts', 8, 1)
 
     References:
       Cohen (1988), Statistical power analysis for the behavioral sciences, section 2.3 (d_z).

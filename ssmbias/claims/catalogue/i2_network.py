@@ -79,12 +79,12 @@ def _train(lab: Laboratory) -> tuple[Any, tuple[TrainingSet, Array], Runs]:
     return states, data, Runs(failed.size, int(failed.sum()), reason)
 
 
-def check(lab: Laboratory, control: bool) -> list[Evidence]:
-    """Compare the formula with automatic differentiation through SSM and network."""
-    states, data, runs = lab.once("network_states", lambda: _train(lab))
-    module, loss = _module(lab.setting.state_dim), _loss(lab.setting.state_dim)
+@functools.lru_cache(maxsize=4)
+def _residuals(state_dim: int) -> Any:
+    """Residuals at all states [seed, log], compiled once for check and control."""
+    module, loss = _module(state_dim), _loss(state_dim)
 
-    def residual(params: Any, data: tuple[TrainingSet, Array]) -> Array:
+    def residual(params: Any, data: tuple[TrainingSet, Array], control: Array) -> Array:
         training_set, targets = data
         gradient = jax.grad(loss)(params, data)["params"]
         measured = DiagonalSSM(*(-gradient[leaf] for leaf in DiagonalSSM._fields))
@@ -94,7 +94,7 @@ def check(lab: Laboratory, control: bool) -> list[Evidence]:
         slopes = module.apply(params, z, method="head_slope")
         output = module.apply(params, z, method="head")
         # The control forgets the head's slope.
-        used = jnp.ones_like(slopes) if control else slopes
+        used = jnp.where(control, jnp.ones_like(slopes), slopes)
         predicted = head_velocity(model, head_omega(training_set, targets - output, used))
         # Sizes of all terms: magnitudes through SSM, head and its slope.
         absolute = jax.tree.map(jnp.abs, params)
@@ -110,9 +110,15 @@ def check(lab: Laboratory, control: bool) -> list[Evidence]:
             jnp.stack([relative_residual(*x) for x in zip(measured, predicted, scale, strict=True)])
         )
 
-    # One compilation for check and control would need the choice to be traced; both are small.
-    over_states = jax.jit(jax.vmap(jax.vmap(residual, in_axes=(0, None))))
-    residuals = np.asarray(over_states(states, data))
+    over_log = jax.vmap(residual, in_axes=(0, None, None))
+    return jax.jit(jax.vmap(over_log, in_axes=(0, 0, None)))
+
+
+def check(lab: Laboratory, control: bool) -> list[Evidence]:
+    """Compare the formula with automatic differentiation through SSM and network."""
+    states, data, runs = lab.once("network_states", lambda: _train(lab))
+    over_states = _residuals(lab.setting.state_dim)
+    residuals = np.asarray(over_states(states, data, jnp.asarray(control)))
     largest = float(np.max(residuals))
     # As for I1, plus two layers of the head forwards and backwards, each sum of `width` terms.
     samples = _NUM_BASELINE + _NUM_SPECIAL
