@@ -61,11 +61,12 @@ def run(
             # Caught here: Hydra would add a line of its own, and drop the jobs still to come.
             codes.append(_refuse(error, debug, known))
             return
-        print(f"to go on after an interruption: add hydra.run.dir={folder}", file=sys.stderr)
+        again = f"the same again with hydra.run.dir={folder}"
+        print(f"to go on after an interruption: {again}", file=sys.stderr)
         try:
             codes.append(job(config, folder))
         except KeyboardInterrupt:
-            print(f"interrupted; to go on: add hydra.run.dir={folder}", file=sys.stderr)
+            print(f"interrupted; to go on: {again}", file=sys.stderr)
             raise
         except Exception:
             traceback.print_exc()
@@ -101,6 +102,14 @@ def _one_line(error: BaseException, known: tuple[str, ...]) -> str:
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if unknown:
         return f"{unknown[1]}: unknown key; known are {', '.join(known)}"
+    missing = re.search(
+        r"Could not find '(\w+)/([^']+)'\s+Available options in '\w+':([^:]*?)Config",
+        str(error),
+        re.S,
+    )
+    if missing:
+        group, value, options = missing.groups()
+        return f"{group}={value}: choose from {', '.join(options.split())}"
     ambiguous = re.search(r"Ambiguous value for argument '([^'=]+)=([^']+)'", str(error))
     if ambiguous:
         key, values = ambiguous.groups()

@@ -50,6 +50,8 @@ def job(config: ReproduceConfig, folder: Path) -> int:
     for name in summary["files"]:
         if name.endswith(".md"):
             console.print(Markdown(f"**{name}**\n\n{(folder / name).read_text()}"))
+    if summary["reduced"]:
+        console.print(f"Reduced run, not comparable with the paper: {summary['reduced']}.")
     violated = False
     for replay in summary["replays"]:
         violated |= replay["verdict"] == "violated"

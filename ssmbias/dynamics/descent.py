@@ -173,7 +173,8 @@ def gradient_descent(
         strength enters here.
       optimizer: any optax transformation, such as `optax.sgd(1e-2)`, `optax.adam(1e-2)` or
         `adaptive_step(1e-2)`. Make it once: another one is compiled anew.
-      step_size: factor $s > 0$ of every update; may be traced, unlike the optimiser's own.
+      step_size: factor $s > 0$ of every update; may be traced, unlike the optimiser's own (a
+        traced one that is not positive ends as FAILED).
       optimizer_state: state to go on from, as in a result; `None` to start anew.
       config: tolerances, budgets, logging.
 
@@ -199,6 +200,8 @@ def gradient_descent(
       docs/theory.md.
     """
     config = _require_config(config)
+    if not isinstance(start, DiagonalSSM):
+        raise ValueError(f"start={start!r}: expected a ssmbias.models.DiagonalSSM(a, b, c)")
     start = require_ssm("start", start)
     data = require_statistics(data)
     problem = _linear_problem(config.trainable, config.full_gradient_norm)
@@ -365,6 +368,8 @@ def _descend(
     size = as_float64("step_size", step_size, ndim=0)
     if is_concrete(size) and not float(size) > 0:
         raise ValueError(f"step_size={float(size)!r}: must be greater than 0")
+    # What cannot be inspected and cannot be used ends as FAILED after a step.
+    size = jnp.where(size > 0, size, jnp.nan)
     if optimizer_state is None:
         optimizer_state = optimizer.init(params)
     else:

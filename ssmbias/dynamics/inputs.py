@@ -47,6 +47,11 @@ def require_statistics(data: LagGram) -> LagGram:
     Raises:
       ValueError: shapes or dtypes are wrong.
     """
+    if not isinstance(data, LagGram):
+        raise ValueError(
+            f"data is a {type(data).__name__}: expected sufficient statistics, from "
+            "ssmbias.data.lag_gram(training_set, teacher)"
+        )
     gram = as_float64("data.gram", data.gram, ndim=2)
     response = as_float64("data.response", data.response, ndim=1)
     num_lags = response.shape[0]

@@ -73,9 +73,13 @@ def load_original(path: str | Path) -> OriginalRun:
       ...
       ValueError: path='no/such/file.npz': no such file; give an exported run (.npz)
     """
+    if not isinstance(path, str | Path):
+        raise ValueError(f"path={path!r}: expected the path of an exported run (.npz)")
     file = Path(path)
     if not file.is_file():
         raise ValueError(f"path={str(path)!r}: no such file; give an exported run (.npz)")
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"path={str(path)!r}: not a readable archive of arrays (.npz)")
     try:
         # Opened here, because np.load leaves a file open that it cannot read.
         with file.open("rb") as stream:

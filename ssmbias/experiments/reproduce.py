@@ -77,6 +77,7 @@ def reproduce(
         "git_commit": git_commit(),
         "hardware": hardware(),
         "num_seeds": config.num_seeds,
+        "reduced": config.reduced,
         "tables": tables,
         "replays": [
             json.loads(str(units[job]["summary"])) for job in units if isinstance(job, ReplayJob)
@@ -109,12 +110,13 @@ def _table(
     caption = (
         f"Table {target.number} of the paper: reported, replayed from the original starts, and "
         f"our own protocol over {config.num_seeds} seeds (mean and 95 % interval)."
-    )
+    ) + _warning(config)
     files = write_rows(rows, folder / target.label, caption=caption, label=f"tab:{target.label}")
     files += write_rows(
         pairs,
         folder / f"{target.label}_pairs",
-        caption=f"Poisoned against clean test errors of the same seeds, Table {target.number}.",
+        caption=f"Poisoned against clean test errors of the same seeds, Table {target.number}."
+        + _warning(config),
         label=f"tab:{target.label}-pairs",
     )
     files += findings_figure(panels, folder / f"{target.label}_errors")
@@ -222,7 +224,8 @@ def _figure(
     files += write_rows(
         rows,
         folder / target.label,
-        caption=f"Largest entries at the last logging step of the runs of Figure {target.number}.",
+        caption=f"Largest entries at the last logging step of the runs of Figure {target.number}."
+        + _warning(config),
         label=f"tab:{target.label}",
     )
     return rows, files
@@ -258,6 +261,11 @@ def _panel(title: str, cell: Arrays, replay: Arrays | None) -> DynamicsPanel:
             "own_gamma0": cell["path_gamma0"][ended],
         }
     return DynamicsPanel(title=title, num_seeds=len(ended), **fields)
+
+
+def _warning(config: ReproduceConfig) -> str:
+    """For captions: that a run was a reduced one."""
+    return f" REDUCED RUN, not comparable: {config.reduced}." if config.reduced else ""
 
 
 def _cumulative(step: np.ndarray, eps_step: int) -> np.ndarray:

@@ -93,12 +93,29 @@ class ReproduceConfig:
             if not Path(path).is_file():
                 known = ", ".join(sorted(p.stem for p in Path(self.replay_dir).glob("*.npz"))[:4])
                 raise ValueError(
-                    f"replay={Path(path).stem}: no file {path}; give a path, or a name from "
+                    f"replay={self.typed(path)}: no file {path}; give a path, or a name from "
                     f"replay_dir, such as {known or 'none: that folder holds no .npz file'}"
                 )
 
         for path in self.replays:
             load_original(path)
+
+    def typed(self, path: str) -> str:
+        """A replay as it was asked for: by its name, or by its path."""
+        inside = Path(path).parent == Path(self.replay_dir)
+        return Path(path).stem if inside else path
+
+    @property
+    def reduced(self) -> str:
+        """What makes this less than the paper's protocol, in words; empty for the whole."""
+        parts = []
+        if self.most_extra_steps is not None:
+            parts.append(f"second phases of at most {self.most_extra_steps} steps")
+        if not self.converge:
+            parts.append("not followed to convergence")
+        if self.most_replays is not None:
+            parts.append(f"at most {self.most_replays} replays for each experiment")
+        return "; ".join(parts)
 
     def replays_of(self, experiment: str) -> tuple[str, ...]:
         """Exported runs of an experiment, clean and poisoned of a seed beside each other."""
