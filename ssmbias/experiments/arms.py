@@ -103,10 +103,7 @@ def network_start(key: Array, experiment: Experiment) -> Any:
 def network_data(key: Array, experiment: Experiment, strength: float) -> NetworkData:
     """One arm's training set; without poison the special sequences are left out."""
     baseline, special = sequences(key, experiment)
-    inputs = baseline if strength == 0 else jnp.concatenate([baseline, special])
-    weights = jnp.concatenate(
-        [jnp.ones(len(baseline)), jnp.full(len(inputs) - len(baseline), strength)]
-    )
+    inputs, weights = combine(baseline, special if strength else special[:0], strength)
     return NetworkData(inputs, network_labels(inputs, experiment), weights)
 
 

@@ -9,7 +9,6 @@ not matter to an implicit solver, a network by Adam with a decaying step and the
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -49,7 +48,6 @@ NUM_PROGRESS = 101
 _MAX_LOGS = 4096
 
 Arrays = dict[str, Any]
-Progress = Callable[[str], None]
 
 
 def run_arm(

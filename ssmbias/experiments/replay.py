@@ -8,8 +8,6 @@ the run itself a few copies are run whose inputs and labels differ in their last
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +22,6 @@ from ssmbias._checks import require_int, require_x64
 from ssmbias.claims import Verdict
 from ssmbias.dynamics import DescentConfig, DescentResult, Outcome, adaptive_step, keras_adam
 from ssmbias.dynamics.descent import descend_problem, general_problem
-from ssmbias.dynamics.descent_loop import Problem
 from ssmbias.experiments import replay_loss
 from ssmbias.experiments.original import OriginalRun, load_original
 from ssmbias.experiments.replay_compare import Comparison, Replayed, compare
@@ -184,12 +181,13 @@ def _run(original: OriginalRun, dtype: Any, num_copies: int) -> tuple[Replayed, 
     data = replay_loss.ReplayData(
         jnp.asarray(np.stack(all_by_lag), dtype), jnp.asarray(np.stack(all_outputs), dtype)
     )
-    problem = general_problem(
-        replay_loss.loss,
-        replay_loss.observe,
+    steps_by = (
         replay_loss.gradient if original.optimizer == "sgd*" else None,
         replay_loss.reset_bc if original.fixed_bc else None,
     )
+    problem = general_problem(replay_loss.loss, replay_loss.observe, *steps_by)
+    # The same, with all parameters in the log.
+    tail_problem = general_problem(replay_loss.loss, None, *steps_by)
     # The printed results are those of the last logging step: 1401 of 1500, 4901 of 5000.
     every = original.log_every
     config = DescentConfig(
@@ -206,7 +204,7 @@ def _run(original: OriginalRun, dtype: Any, num_copies: int) -> tuple[Replayed, 
     )
     tail = jax.vmap(
         lambda params, state, data: descend_problem(
-            _with_params_logged(problem),
+            tail_problem,
             params,
             data,
             optimizer,
@@ -239,13 +237,6 @@ def _run(original: OriginalRun, dtype: Any, num_copies: int) -> tuple[Replayed, 
         tail_loss=tail_loss,
         tail_error=tail_error,
     ), result
-
-
-@functools.lru_cache(maxsize=8)
-def _with_params_logged(problem: Problem) -> Problem:
-    return dataclasses.replace(
-        problem, observe=lambda params, data: (params, problem.loss(params, data))
-    )
 
 
 def _other_last_bits(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:

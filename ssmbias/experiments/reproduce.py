@@ -18,7 +18,7 @@ from ssmbias.experiments.reported import FINAL_TOP, REPORTED, THEOREM1_SEEDS
 from ssmbias.experiments.reproduce_config import ReproduceConfig, Target
 from ssmbias.experiments.settings import ARMS, EXPERIMENTS
 from ssmbias.experiments.statistics import compare_arms, interval_of_mean
-from ssmbias.experiments.workers import Progress, run_jobs
+from ssmbias.experiments.workers import run_jobs
 from ssmbias.records import git_commit, hardware, versions, write_json
 from ssmbias.report.experiment_figures import (
     DynamicsPanel,
@@ -28,6 +28,7 @@ from ssmbias.report.experiment_figures import (
     findings_figure,
 )
 from ssmbias.report.experiment_tables import OutcomeRow, OwnSummary, PairRow, write_rows
+from ssmbias.verification import Progress
 
 STOPPING, CONVERGENCE = "paper's stopping rule", "convergence"
 # Resampling is reproducible; the seed has no other meaning.
@@ -97,13 +98,11 @@ def _table(
         arms = [units[config.cell(name, arm)] for arm in range(2)]
         for arm, label in enumerate(ARMS):
             rows += _outcome_rows(name, label, arms[arm], config, units)
-        by_stage = {
-            stage: _paired(name, stage, *arms)
-            for stage in (STOPPING, CONVERGENCE)
-            if stage == STOPPING or "converged_error" in arms[0]
-        }
-        if name in THEOREM1:  # a flow: it has one end only
-            by_stage = {CONVERGENCE: by_stage[CONVERGENCE]}
+        # Theorem 1's is a flow: it has one end only.
+        stages = [STOPPING] * (name not in THEOREM1) + [CONVERGENCE] * (
+            "converged_error" in arms[0]
+        )
+        by_stage = {stage: _paired(name, stage, *arms) for stage in stages}
         pairs += [row for row, _ in by_stage.values()]
         errors = {stage: pair for stage, (_, pair) in by_stage.items()}
         panels.append(FindingPanel(_title(name), errors.get(STOPPING), errors.get(CONVERGENCE)))

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ssmbias.experiments.cells import Arrays, Job, run_job
-
-Progress = Callable[[int, int, str], None]
+from ssmbias.verification import Progress
 
 
 def run_jobs(
