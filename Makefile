@@ -25,6 +25,11 @@ verify: $(READY)  ## check every claim; results, figures and report.html go to o
 bench: $(READY)  ## measure speed against SciPy, NumPy and plain JAX (six minutes)
 	$(RUN) benchmarks/theorem1.py $(ARGS)
 	$(RUN) benchmarks/descent.py $(ARGS)
+	$(RUN) benchmarks/sweep.py $(ARGS)
+	$(RUN) benchmarks/store.py $(ARGS)
+
+sweep: $(READY)  ## run a grid; ARGS="strength='logspace(-9,3,60)' seed='range(64)'"
+	$(RUN) scripts/sweep.py $(ARGS)
 
 reproduce: $(READY)  ## tables and figures of the paper; ARGS=all, ARGS="table=1", ARGS="figure=2"
 	$(RUN) scripts/reproduce.py $(ARGS)
@@ -74,7 +79,7 @@ help:  ## list the targets
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: verify reproduce bench test test-all lint typecheck docs venv cuda tpu lock clean distclean help FORCE
+.PHONY: verify sweep reproduce bench test test-all lint typecheck docs venv cuda tpu lock clean distclean help FORCE
 
 # The stamp is written last, so that an interrupted installation leaves none. It holds this
 # folder's path: an environment that was copied or moved would import the package from its

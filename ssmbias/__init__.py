@@ -7,10 +7,27 @@ package changes nothing.
 
 from __future__ import annotations
 
-from ssmbias import claims, config, data, dynamics, experiments, metrics, models, theory
-from ssmbias.dynamics import descend, gradient_descent, gradient_flow, simulate_theorem1
+from ssmbias import (
+    claims,
+    config,
+    data,
+    dynamics,
+    experiments,
+    metrics,
+    models,
+    sweeps,
+    theory,
+)
+from ssmbias.dynamics import (
+    descend,
+    gradient_descent,
+    gradient_flow,
+    simulate_theorem1,
+    theorem1_limit,
+)
 from ssmbias.experiments import replay
 from ssmbias.metrics import effective_rank, generalization_error
+from ssmbias.sweeps import open_sweep, sweep
 from ssmbias.verification import verify
 
 __version__ = "0.1.0"
@@ -28,8 +45,12 @@ __all__ = [
     "gradient_flow",
     "metrics",
     "models",
+    "open_sweep",
     "replay",
     "simulate_theorem1",
+    "sweep",
+    "sweeps",
+    "theorem1_limit",
     "theory",
     "verify",
 ]

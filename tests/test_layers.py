@@ -25,7 +25,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"dynamics", "theory"}),
     frozenset({"claims"}),
     frozenset({"records"}),
-    frozenset({"report", "verification"}),
+    frozenset({"report", "verification", "sweeps"}),
     frozenset({"experiments"}),
     frozenset({"__init__"}),
 )

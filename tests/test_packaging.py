@@ -117,9 +117,10 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     assert metadata["Version"] == PYPROJECT["version"]
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    assert {"cuda", "tpu"} <= set(metadata.get_all("Provides-Extra", []))
+    assert {"cluster", "cuda", "tpu"} <= set(metadata.get_all("Provides-Extra", []))
     assert "Apache License" in licence
-    assert "ssmbias-verify = ssmbias.scripts.verify:main" in commands
+    for name in ("reproduce", "sweep", "verify"):
+        assert f"ssmbias-{name} = ssmbias.scripts.{name}:main" in commands
 
 
 def test_installed_package_does_not_come_from_the_checkout(installed: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Simulation: gradient flow by two independent integrators, and gradient descent."""
+"""Simulation: gradient flow by independent integrators, its limits, and gradient descent."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ssmbias.dynamics.descent import (
 )
 from ssmbias.dynamics.flow import FlowConfig, FlowResult, gradient_flow
 from ssmbias.dynamics.keras_adam import keras_adam
+from ssmbias.dynamics.limit import LimitConfig, LimitResult, theorem1_limit
 from ssmbias.dynamics.theorem1_flow import Theorem1Config, Theorem1Result, simulate_theorem1
 from ssmbias.dynamics.trajectory import Outcome, Trajectory
 
@@ -21,6 +22,8 @@ __all__ = [
     "DescentResult",
     "FlowConfig",
     "FlowResult",
+    "LimitConfig",
+    "LimitResult",
     "Outcome",
     "Theorem1Config",
     "Theorem1Result",
@@ -31,4 +34,5 @@ __all__ = [
     "gradient_flow",
     "keras_adam",
     "simulate_theorem1",
+    "theorem1_limit",
 ]

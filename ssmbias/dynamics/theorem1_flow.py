@@ -255,16 +255,9 @@ def simulate_theorem1(
     require_nonnegative("strength", rho)
     order = jnp.argsort(-a0)
     descending = a0[order]
-    if is_concrete(descending):
-        close = np.flatnonzero(np.asarray(_is_near_tie(descending)))
-        if close.size:
-            raise ValueError(
-                f"a0: entries {close[0] + 2} and {close[0] + 3} in descending order are nearly "
-                "tied with the largest; only one log-gap is followed here. Use "
-                "ssmbias.dynamics.gradient_flow, which follows all, or tie them exactly"
-            )
+    require_no_near_tie(descending)
     # What cannot be inspected and cannot be used fails through its start.
-    usable = (rho >= 0) & jnp.isfinite(rho) & ~jnp.any(_is_near_tie(descending))
+    usable = (rho >= 0) & jnp.isfinite(rho) & ~jnp.any(is_near_tie(descending))
     descending = jnp.where(usable, descending, jnp.nan)
     rho = jnp.where(usable, rho, 0.0)
     if log_gap is None:
@@ -305,7 +298,20 @@ def simulate_theorem1(
     )
 
 
-def _is_near_tie(descending: Float[Array, " state"]) -> Bool[Array, " gap"]:
+def require_no_near_tie(descending: Float[Array, " state"]) -> None:
+    """Raise `ValueError` if entries below the top pair are nearly tied, where they can be seen."""
+    if not is_concrete(descending):
+        return
+    close = np.flatnonzero(np.asarray(is_near_tie(descending)))
+    if close.size:
+        raise ValueError(
+            f"a0: entries {close[0] + 2} and {close[0] + 3} in descending order are nearly "
+            "tied with the largest; only one log-gap is followed here. Use "
+            "ssmbias.dynamics.gradient_flow, which follows all, or tie them exactly"
+        )
+
+
+def is_near_tie(descending: Float[Array, " state"]) -> Bool[Array, " gap"]:
     """Pairs below the top one that are nearly tied with each other and with the largest entry.
 
     Only the top pair has a log-gap. Rounding perturbs other gaps by eps relative to the entries;

@@ -34,6 +34,19 @@ from ssmbias.theory.invariants import (
     log_gap_rate,
 )
 from ssmbias.theory.local import LocalRate, local_rate, response_jacobian, tangent_kernel
+from ssmbias.theory.passage import (
+    passage_defect,
+    passage_end,
+    passage_limit,
+    passage_time,
+)
+from ssmbias.theory.passage_law import (
+    passage_error_exponent,
+    passage_exponent,
+    passage_onset,
+    passage_ratio,
+    passage_second_entry,
+)
 from ssmbias.theory.poison import strong_poison_limit, tied_limit
 from ssmbias.theory.residuals import (
     balancedness_drift,
@@ -77,6 +90,15 @@ __all__ = [
     "log_gap_rate",
     "log_gap_residual",
     "omega_coefficients",
+    "passage_defect",
+    "passage_end",
+    "passage_error_exponent",
+    "passage_exponent",
+    "passage_limit",
+    "passage_onset",
+    "passage_ratio",
+    "passage_second_entry",
+    "passage_time",
     "poison_bound",
     "poison_margin",
     "relative_residual",

@@ -1,0 +1,1 @@
+"""Named sweeps: a grid with its settings and its report."""

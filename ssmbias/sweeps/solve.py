@@ -1,0 +1,323 @@
+"""Running the points of a block: which engine, on which devices, and what is kept of it.
+
+All functions take and return NumPy arrays with one row per point. Shapes that reach a compiler are
+padded to powers of two, so that blocks, grids and jobs of one process share compiled code.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ssmbias.data import theorem1_gram
+from ssmbias.dynamics import FlowConfig, Outcome, Theorem1Config, gradient_flow, simulate_theorem1
+from ssmbias.dynamics.limit import (
+    Ends,
+    LimitConfig,
+    Points,
+    default_lanes,
+    limits_of,
+    run_points,
+)
+from ssmbias.metrics import generalization_error, impulse_error
+from ssmbias.models import theorem1_student, theorem1_teacher
+from ssmbias.sweeps.settings import SweepSettings
+from ssmbias.sweeps.starts import NO_START, Starts
+
+_SHARD = "shard"
+# Rows that a batch of the engines for single runs is padded to at least.
+_SMALLEST_BATCH = 64
+_FLOW_BATCH = 32
+# An accelerator steps as many lanes as half its memory holds: a step keeps about this many arrays
+# of a lane's size.
+_ARRAYS_PER_STEP = 64
+
+
+class Found(NamedTuple):
+    """Results of points.
+
+    Attributes:
+      values: arrays by variable, one row a point.
+      useful: lane-steps that belong to a run.
+      spent: lane-steps in all, those of idle lanes included.
+    """
+
+    values: dict[str, np.ndarray]
+    useful: int
+    spent: int
+
+
+def local_devices(number: int | None) -> tuple[Any, ...]:
+    """The first devices of this process, all with `None`.
+
+    Raises:
+      ValueError: there are not as many.
+    """
+    devices = tuple(jax.local_devices())
+    if number is None:
+        return devices
+    if number > len(devices):
+        raise ValueError(
+            f"devices={number}: this process has {len(devices)}; on a CPU set "
+            f"jax.config.update('jax_num_cpu_devices', {number}) before the first computation"
+        )
+    return devices[:number]
+
+
+def solve(
+    starts: Starts,
+    strength: np.ndarray,
+    seq_len: int,
+    settings: SweepSettings,
+    devices: Sequence[Any],
+) -> Found:
+    """Run points and measure them.
+
+    Args:
+      starts: where they begin.
+      strength: their poison strengths.
+      seq_len: sequence length κ.
+      settings: solver, tolerances, what is kept.
+      devices: devices to share the points out to.
+
+    Returns:
+      `error`, `loss`, `outcome`, `steps`, `a` and what else the settings ask for; rows without
+      a start are nan with outcome `NO_START`.
+    """
+    num_points, state_dim = starts.a0.shape
+    values = _empty(num_points, state_dim, settings)
+    rows = np.flatnonzero(starts.usable)
+    useful = spent = 0
+    if rows.size:
+        a0, log_gap, rho = starts.a0[rows], starts.log_gap[rows], strength[rows]
+        if settings.uses_limit:
+            found, spent = _limits(a0, log_gap, rho, seq_len, settings, devices)
+            useful = int(found["steps"].sum())
+            if settings.solver == "auto":
+                _hand_over(found, a0, log_gap, rho, seq_len, settings)
+        elif settings.uses_theorem1:
+            found = _theorem1(a0, log_gap, rho, seq_len, settings)
+            useful = spent = int(found["steps"].sum())
+        else:
+            found = _flow(a0, log_gap, rho, seq_len, settings)
+            useful = spent = int(found["steps"].sum())
+        for name, value in found.items():
+            values[name][rows] = value
+    return Found(values, useful, spent)
+
+
+def _empty(num_points: int, state_dim: int, settings: SweepSettings) -> dict[str, np.ndarray]:
+    """Arrays of points that were not run."""
+    times = len(settings.save_times)
+    values = {name: np.full(num_points, np.nan) for name in ("error", "loss")}
+    for leaf in dict.fromkeys(("a", *settings.leaves)):
+        values[leaf] = np.full((num_points, state_dim), np.nan)
+    if times:
+        values["a_path"] = np.full((num_points, times, state_dim), np.nan)
+        values["loss_path"] = np.full((num_points, times), np.nan)
+    values["steps"] = np.zeros(num_points, np.int32)
+    values["outcome"] = np.full(num_points, NO_START, np.int8)
+    return values
+
+
+def _padded(array: np.ndarray, length: int) -> np.ndarray:
+    """The first row repeated behind the last one."""
+    extra = length - array.shape[0]
+    return np.concatenate([array, np.repeat(array[:1], extra, axis=0)]) if extra else array
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << max(0, number - 1).bit_length()
+
+
+@functools.lru_cache(maxsize=64)
+def _limit_engine(
+    seq_len: int, num_lanes: int, horizon: int, devices: tuple[Any, ...]
+) -> Callable[[Points, Any, Any], tuple[Ends, jax.Array]]:
+    """The limit engine over a mesh; every shard has a loop and a queue of its own."""
+
+    def shard(points: Points, count: jax.Array, limits: Any) -> tuple[Ends, jax.Array]:
+        ends = run_points(points, count[0], limits, seq_len, num_lanes)
+        error = jax.vmap(lambda a: generalization_error(a, horizon), in_axes=1)(ends.a)
+        return ends._replace(lane_steps=ends.lane_steps[None]), error
+
+    if len(devices) == 1:
+        return jax.jit(shard)
+    columns, rows = PartitionSpec(None, _SHARD), PartitionSpec(_SHARD)
+    ends = Ends(*(columns if name == "a" else rows for name in Ends._fields))
+    return jax.jit(
+        jax.shard_map(
+            shard,
+            mesh=Mesh(np.array(devices), (_SHARD,)),
+            in_specs=(Points(columns, rows, rows), rows, PartitionSpec()),
+            out_specs=(ends, rows),
+            check_vma=False,
+        )
+    )
+
+
+def _lanes(state_dim: int, per_shard: int, device: Any) -> int:
+    """Lanes of one shard: as suit the backend, the memory and the number of points."""
+    lanes = default_lanes(state_dim)
+    memory = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
+    if memory:
+        lanes = min(lanes, max(1, memory // 2 // (8 * _ARRAYS_PER_STEP * state_dim)))
+        # A queue two lanes deep keeps an accelerator busy; a deeper one would leave it idle.
+        lanes = min(lanes, max(1, per_shard // 2))
+    return lanes
+
+
+def _limits(
+    a0: np.ndarray,
+    log_gap: np.ndarray,
+    strength: np.ndarray,
+    seq_len: int,
+    settings: SweepSettings,
+    devices: Sequence[Any],
+) -> tuple[dict[str, np.ndarray], int]:
+    """Limits by the explicit engine; and the lane-steps that this took."""
+    num_points, state_dim = a0.shape
+    num_shards = len(devices)
+    per_shard = max(_SMALLEST_BATCH, _power_of_two(-(-num_points // num_shards)))
+    # Neighbours in a grid cost alike: they are dealt out like cards.
+    dealt = [np.arange(shard, num_points, num_shards) for shard in range(num_shards)]
+    counts = np.array([rows.size for rows in dealt], np.int32)
+    index = np.concatenate(
+        [np.resize(rows, per_shard) if rows.size else np.zeros(per_shard, int) for rows in dealt]
+    )
+    engine = _limit_engine(
+        seq_len, _lanes(state_dim, per_shard, devices[0]), settings.horizon, tuple(devices)
+    )
+    points = Points(a0[index].T, log_gap[index], strength[index])
+    limits = limits_of(LimitConfig(rtol=settings.rtol))
+    if num_shards == 1:
+        placed = jax.device_put((points, counts, limits), devices[0])
+    else:
+        mesh = Mesh(np.array(devices), (_SHARD,))
+        rows, columns, whole = (
+            NamedSharding(mesh, PartitionSpec(*spec)) for spec in ((_SHARD,), (None, _SHARD), ())
+        )
+        placed = jax.device_put(
+            (points, counts, limits), (Points(columns, rows, rows), rows, whole)
+        )
+    ends, error = jax.device_get(engine(*placed))
+    keep = np.concatenate([shard * per_shard + np.arange(n) for shard, n in enumerate(counts)])
+    back = np.empty(num_points, int)
+    back[np.concatenate(dealt)] = keep
+    found = {
+        "error": error[back],
+        "loss": ends.loss[back],
+        "a": ends.a[:, back].T,
+        "steps": ends.num_steps[back],
+        "outcome": ends.outcome[back],
+    }
+    return found, int(ends.lane_steps.astype(np.int64).sum())
+
+
+def _hand_over(
+    found: dict[str, np.ndarray],
+    a0: np.ndarray,
+    log_gap: np.ndarray,
+    strength: np.ndarray,
+    seq_len: int,
+    settings: SweepSettings,
+) -> None:
+    """Give what the explicit engine could not finish to the implicit one, in place."""
+    rows = np.flatnonzero(found["outcome"] != Outcome.CONVERGED)
+    if not rows.size:
+        return
+    again = _theorem1(a0[rows], log_gap[rows], strength[rows], seq_len, settings)
+    again["steps"] += found["steps"][rows]
+    for name, value in again.items():
+        found[name][rows] = value
+
+
+@functools.lru_cache(maxsize=64)
+def _theorem1_engine(seq_len: int, config: Theorem1Config, horizon: int) -> Callable[..., Any]:
+    def one(a: jax.Array, log_gap: jax.Array, strength: jax.Array, times: jax.Array) -> Any:
+        saved = times if times.size else None
+        run = simulate_theorem1(
+            a, seq_len, strength, log_gap=log_gap, save_times=saved, config=config
+        )
+        return run, generalization_error(run.a, horizon)
+
+    return jax.jit(jax.vmap(one, (0, 0, 0, None)))
+
+
+def _theorem1(
+    a0: np.ndarray,
+    log_gap: np.ndarray,
+    strength: np.ndarray,
+    seq_len: int,
+    settings: SweepSettings,
+) -> dict[str, np.ndarray]:
+    """Flows in time by the implicit engine, which pads and splits by itself."""
+    number = a0.shape[0]
+    length = max(_SMALLEST_BATCH, _power_of_two(number))
+    engine = _theorem1_engine(seq_len, Theorem1Config(rtol=settings.rtol), settings.horizon)
+    batch = [_padded(x, length) for x in (a0, log_gap, strength)]
+    run, error = engine(*batch, np.array(settings.save_times, np.float64))
+    found = {
+        "error": error,
+        "loss": run.loss,
+        "a": run.a,
+        "steps": run.num_steps,
+        "outcome": run.outcome,
+    }
+    if run.trajectory is not None:
+        found |= {"a_path": run.trajectory.a, "loss_path": run.trajectory.loss}
+    return {name: np.array(value)[:number] for name, value in found.items()}
+
+
+@functools.lru_cache(maxsize=64)
+def _flow_engine(seq_len: int, config: FlowConfig, horizon: int) -> Callable[..., Any]:
+    def one(a: jax.Array, log_gaps: jax.Array, strength: jax.Array, times: jax.Array) -> Any:
+        state_dim = a.shape[0]
+        run = gradient_flow(
+            theorem1_student(a),
+            theorem1_gram(state_dim, seq_len, strength),
+            log_gaps=log_gaps if config.uses_gaps else None,
+            save_times=times if times.size else None,
+            config=config,
+        )
+        return run, impulse_error(run.model, theorem1_teacher(state_dim), horizon)
+
+    return jax.jit(jax.vmap(one, (0, 0, 0, None)))
+
+
+def _flow(
+    a0: np.ndarray,
+    log_gap: np.ndarray,
+    strength: np.ndarray,
+    seq_len: int,
+    settings: SweepSettings,
+) -> dict[str, np.ndarray]:
+    """Flows of any trained leaves by the general solver, a batch at a time."""
+    config = FlowConfig(trainable=settings.leaves, rtol=settings.rtol, atol=settings.rtol)
+    engine = _flow_engine(seq_len, config, settings.horizon)
+    with np.errstate(divide="ignore"):  # exact ties have the log-gap -inf
+        log_gaps = np.log(a0[:, :-1] - a0[:, 1:])
+    log_gaps[:, 0] = log_gap
+    times = np.array(settings.save_times, np.float64)
+    batches = []
+    for first in range(0, a0.shape[0], _FLOW_BATCH):
+        part = slice(first, first + _FLOW_BATCH)
+        number = a0[part].shape[0]
+        inputs = [_padded(x[part], _FLOW_BATCH) for x in (a0, log_gaps, strength)]
+        run, error = engine(*inputs, times)
+        found = {
+            "error": error,
+            "loss": run.loss,
+            "steps": run.num_steps,
+            "outcome": run.outcome,
+            **{leaf: getattr(run.model, leaf) for leaf in ("a", *settings.leaves)},
+        }
+        if run.trajectory is not None:
+            found |= {"a_path": run.trajectory.a, "loss_path": run.trajectory.loss}
+        batches.append({name: np.array(value)[:number] for name, value in found.items()})
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
