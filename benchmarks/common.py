@@ -54,14 +54,14 @@ def machine(*packages: str) -> dict[str, object]:
     }
 
 
-def publish(report: dict, name: str, quick: bool) -> None:
+def publish(report: dict, name: str, quick: bool, device: str = "cpu") -> None:
     """Print the report and, unless it is of a smoke run, write it to results/."""
     text = json.dumps(report, indent=1, ensure_ascii=False)
     print(text)
     if not quick:
         folder = Path(__file__).parent / "results"
         folder.mkdir(exist_ok=True)
-        (folder / f"{name}_cpu.json").write_text(text + "\n")
+        (folder / f"{name}_{device}.json").write_text(text + "\n")
 
 
 def _processor() -> str:

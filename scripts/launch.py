@@ -254,8 +254,8 @@ def _one_line(error: BaseException, known: tuple[str, ...]) -> str:
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if unknown:
         close = difflib.get_close_matches(unknown[1], known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return f"{unknown[1]}: unknown key; {hint}known are {', '.join(known)}"
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{unknown[1]}: unknown key; known are {', '.join(known)}{hint}"
     missing = re.search(
         r"Could not find '([\w/]+)/([^'/]+)'(?:\s+Available options in '[\w/]+':([^:]*?)Config)?",
         str(error),

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -34,7 +34,7 @@ class Bar:
         shown = alone and console.is_terminal and sys.stderr.isatty()
         columns = TextColumn("lanes"), BarColumn(bar_width=20), TextColumn("{task.description}")
         self._progress = Progress(*columns, console=console, transient=True, disable=not shown)
-        self._task = self._progress.add_task("compiling", total=None)
+        self._task = self._progress.add_task("preparing", total=None)
 
     @contextmanager
     def shown(self) -> Iterator[Bar]:
@@ -67,7 +67,8 @@ class Bar:
         if self._stop or self.last is None:
             raise KeyboardInterrupt
         self._stop = True
-        print("stopping after the block in flight; Ctrl-C again: at once", file=sys.stderr)
+        with suppress(RuntimeError):  # it may have come in the middle of another print
+            print("stopping after the block in flight; Ctrl-C again: at once", file=sys.stderr)
 
 
 def describe(now: SweepProgress) -> str:
@@ -79,6 +80,8 @@ def describe(now: SweepProgress) -> str:
         left = round((now.total - now.done) / rate)
         clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
         parts += [f"{rate:.3g} lanes/s", f"{clock} left"]
+    elif now.done < now.total:
+        parts.append("compiling")
     if now.done:
         parts.append(f"{1 - now.counts.get(_GOOD, 0) / now.done:.1%} not converged")
     return ", ".join(parts)

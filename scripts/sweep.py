@@ -16,20 +16,20 @@ TEXTS = ("seed", "strength", "gap", "relative_gap", "init_scale", "save_times")
 
 
 def parse(mapping: dict) -> SweepJob:
-    job = from_mapping(mapping)
+    config = from_mapping(mapping)
     launch.set_up_jax()
-    launch.set_up_cores(job.settings.devices)
-    return job
+    launch.set_up_cores(config.settings.devices)
+    return config
 
 
-def job(job: SweepJob, folder: Path) -> int:
+def job(config: SweepJob, folder: Path) -> int:
     console = launch.console()
-    store = Path(job.store or folder / "sweep.zarr").absolute()
+    store = Path(config.store or folder / "sweep.zarr").absolute()
     with progress.Bar(console).shown() as bar:
         try:
-            found = run_sweep(job.grid, job.settings, store, bar)
+            found = run_sweep(config.grid, config.settings, store, bar)
         except (ValueError, OSError) as error:
-            # Input is refused before the first report; a disk may fill up at any time.
+            # Input is refused before the first report of progress; a disk may fill up at any time.
             if bar.last is None or isinstance(error, OSError):
                 raise launch.Refused from error
             raise
@@ -37,8 +37,8 @@ def job(job: SweepJob, folder: Path) -> int:
         progress.summary(summarise(found), bar.last, store),
         soft_wrap=True, highlight=False, markup=False,
     )  # fmt: skip
-    if job.report:
-        module = importlib.import_module(f"ssmbias.experiments.{job.report}")
+    if config.report:
+        module = importlib.import_module(f"ssmbias.experiments.{config.report}")
         console.print(f"report: {module.write_report(store, folder)}", soft_wrap=True)
     return launch.HOLDS
 

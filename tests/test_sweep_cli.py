@@ -144,7 +144,7 @@ class TestSettings:
 
 
 MISTAKES = {
-    "strenght=1": "strenght: unknown key; did you mean strength? known are seed",
+    "strenght=1": "experiment, cluster; did you mean strength?",
     "strength=[]": "grid['strength']=[]: has no values",
     "seed=range(100000) strength=logspace(-9,3,50000)": "TB of memory, and",
     "strength=0,1": "write strength=[0,1] for one job, or add -m",
@@ -223,6 +223,8 @@ class TestWhatIsSaid:
 
     def test_progress(self) -> None:
         assert progress.describe(self.now) == "60/100, 10 lanes/s, 0:00:04 left, 5.0% not converged"
+        resumed = self.now._replace(done=20, counts={"converged": 20})
+        assert progress.describe(resumed) == "20/100, compiling, 0.0% not converged"
 
     def test_summary(self) -> None:
         done = self.now._replace(done=100)

@@ -117,7 +117,12 @@ def run_points(
     seq_len: int,
     num_lanes: int,
 ) -> Ends:
-    """The first `count` points, in lanes that are refilled; jit-able, for one device."""
+    """The first `count` points, in lanes that are refilled; jit-able, for one device.
+
+    The result of a point depends, to the last bit, neither on its place nor on what the other
+    columns hold. Programs for other numbers of columns may differ in last bits, because XLA then
+    fuses multiplications and additions otherwise (measured: 4e-14 of the largest entry).
+    """
     queue = Queue(points.a0, points.log_gap, points.strength, count)
     found, spent = run_queue(queue, limits, seq_len, num_lanes)
     a, closing = _close(found.a, points.strength, seq_len)

@@ -219,7 +219,7 @@ def trial_step(
     )
     a = entries(end, log_gap)
     largest = jnp.maximum(jnp.abs(a).max(0), 1e-290)
-    gap_scale = jnp.clip(_GAP_FACTOR * (a[1] - a[2:]) / largest[None], _GAP_FLOOR, 1.0)
+    gap_scale = jnp.clip(_GAP_FACTOR * (a[1:2] - a[2:]) / largest[None], _GAP_FLOOR, 1.0)
 
     def norm(row: dop853.Row) -> Array:
         tail, growth = dop853.combine(row, tails), dop853.combine(row, growths)

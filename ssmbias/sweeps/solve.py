@@ -33,6 +33,8 @@ _SHARD = "shard"
 # Rows that a batch of the engines for single runs is padded to at least.
 _SMALLEST_BATCH = 64
 _FLOW_BATCH = 32
+# Points that a CPU device is given at a time: a second or less of work, many times its lanes.
+_CPU_QUEUE = 4096
 # An accelerator steps as many lanes as half its memory holds: a step keeps about this many arrays
 # of a lane's size.
 _ARRAYS_PER_STEP = 64
@@ -161,15 +163,19 @@ def _limit_engine(
     )
 
 
-def _lanes(state_dim: int, per_shard: int, device: Any) -> int:
-    """Lanes of one shard: as suit the backend, the memory and the number of points."""
+def _size_of_queue(state_dim: int, device: Any) -> tuple[int, int]:
+    """Lanes of one device, and points that it is given at a time.
+
+    Both depend on the dimension and the device alone, never on the grid: one program then runs all
+    grids, and the results do not depend on how a grid is cut into blocks, to the last bit.
+    """
     lanes = default_lanes(state_dim)
-    memory = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
+    if device.platform == "cpu":
+        return lanes, _CPU_QUEUE
+    memory = (device.memory_stats() or {}).get("bytes_limit")
     if memory:
         lanes = min(lanes, max(1, memory // 2 // (8 * _ARRAYS_PER_STEP * state_dim)))
-        # A queue two lanes deep keeps an accelerator busy; a deeper one would leave it idle.
-        lanes = min(lanes, max(1, per_shard // 2))
-    return lanes
+    return lanes, 4 * lanes
 
 
 def _limits(
@@ -181,42 +187,47 @@ def _limits(
     devices: Sequence[Any],
 ) -> tuple[dict[str, np.ndarray], int]:
     """Limits by the explicit engine; and the lane-steps that this took."""
-    num_points, state_dim = a0.shape
-    num_shards = len(devices)
-    per_shard = max(_SMALLEST_BATCH, _power_of_two(-(-num_points // num_shards)))
-    # Neighbours in a grid cost alike: they are dealt out like cards.
-    dealt = [np.arange(shard, num_points, num_shards) for shard in range(num_shards)]
-    counts = np.array([rows.size for rows in dealt], np.int32)
-    index = np.concatenate(
-        [np.resize(rows, per_shard) if rows.size else np.zeros(per_shard, int) for rows in dealt]
-    )
-    engine = _limit_engine(
-        seq_len, _lanes(state_dim, per_shard, devices[0]), settings.horizon, tuple(devices)
-    )
-    points = Points(a0[index].T, log_gap[index], strength[index])
+    lanes, capacity = _size_of_queue(a0.shape[1], devices[0])
+    engine = _limit_engine(seq_len, lanes, settings.horizon, tuple(devices))
     limits = limits_of(LimitConfig(rtol=settings.rtol))
-    if num_shards == 1:
-        placed = jax.device_put((points, counts, limits), devices[0])
-    else:
-        mesh = Mesh(np.array(devices), (_SHARD,))
-        rows, columns, whole = (
-            NamedSharding(mesh, PartitionSpec(*spec)) for spec in ((_SHARD,), (None, _SHARD), ())
+    parts: list[dict[str, np.ndarray]] = []
+    spent = 0
+    for first in range(0, a0.shape[0], capacity * len(devices)):
+        part = slice(first, first + capacity * len(devices))
+        number = strength[part].size
+        # Neighbours in a grid cost alike: they are dealt out to the devices like cards.
+        dealt = [np.arange(i, number, len(devices)) for i in range(len(devices))]
+        counts = np.array([rows.size for rows in dealt], np.int32)
+        filled = [np.pad(rows, (0, capacity - rows.size)) for rows in dealt]
+        index = np.concatenate(filled)
+        points = Points(a0[part][index].T, log_gap[part][index], strength[part][index])
+        ends, error = jax.device_get(engine(*_placed(points, counts, limits, devices)))
+        back = np.empty(number, int)
+        back[np.concatenate(dealt)] = np.concatenate(
+            [i * capacity + np.arange(count) for i, count in enumerate(counts)]
         )
-        placed = jax.device_put(
-            (points, counts, limits), (Points(columns, rows, rows), rows, whole)
+        parts.append(
+            {
+                "error": error[back],
+                "loss": ends.loss[back],
+                "a": ends.a[:, back].T,
+                "steps": ends.num_steps[back],
+                "outcome": ends.outcome[back],
+            }
         )
-    ends, error = jax.device_get(engine(*placed))
-    keep = np.concatenate([shard * per_shard + np.arange(n) for shard, n in enumerate(counts)])
-    back = np.empty(num_points, int)
-    back[np.concatenate(dealt)] = keep
-    found = {
-        "error": error[back],
-        "loss": ends.loss[back],
-        "a": ends.a[:, back].T,
-        "steps": ends.num_steps[back],
-        "outcome": ends.outcome[back],
-    }
-    return found, int(ends.lane_steps.astype(np.int64).sum())
+        spent += int(ends.lane_steps.astype(np.int64).sum())
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, spent
+
+
+def _placed(points: Points, counts: np.ndarray, limits: Any, devices: Sequence[Any]) -> Any:
+    """The engine's input on its devices."""
+    if len(devices) == 1:
+        return jax.device_put((points, counts, limits), devices[0])
+    mesh = Mesh(np.array(devices), (_SHARD,))
+    rows, columns, whole = (
+        NamedSharding(mesh, PartitionSpec(*spec)) for spec in ((_SHARD,), (None, _SHARD), ())
+    )
+    return jax.device_put((points, counts, limits), (Points(columns, rows, rows), rows, whole))
 
 
 def _hand_over(
