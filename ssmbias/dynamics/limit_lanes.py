@@ -107,14 +107,15 @@ def _begin(a0: Array, log_gap: Array, strength: Array, slot: Array, busy: Array)
 def _choose_phase(lanes: Lanes, at: Survey, seq_len: int, rtol: Array) -> tuple[Array, Array]:
     """The phase for the next step, and the step size to begin with where it changes."""
     poisoned = lanes.strength > 0
-    known, slow = at.uncertainty, at.slow.attracts
+    slow, largest = at.slow.attracts, jnp.abs(at.a).max(0)
+    known, off = at.uncertainty / largest, jnp.abs(at.offset) / largest
     on_manifold = lanes.phase >= Phase.SLOW
     settled = (
         (lanes.phase == Phase.SETTLE)
         & slow
         & (at.excess * at.q >= 0)
         & (known < _ENTER * rtol)
-        & (jnp.abs(at.offset) < rtol)
+        & (off < rtol)
     )
     lost = on_manifold & poisoned & ~(slow & (known < _LEAVE * rtol))
     risen = (lanes.phase == Phase.RISE) & (at.excess > _RISE_END - 1.0)

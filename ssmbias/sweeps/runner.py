@@ -15,7 +15,7 @@ from ssmbias.sweeps.blocks import Schema, Variable
 from ssmbias.sweeps.grid import Grid, make_grid
 from ssmbias.sweeps.room import estimate, require_room
 from ssmbias.sweeps.settings import SweepSettings
-from ssmbias.sweeps.solve import local_devices, solve
+from ssmbias.sweeps.solve import local_devices, points_at_a_time, solve
 from ssmbias.sweeps.starts import OUTCOMES, starts_of
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def run_sweep(
             f"grid: none of its {grid.num_points} points can be started, because another entry of "
             "each draw lies within the gap; take smaller gaps or other seeds"
         )
-    opened = _open(grid, settings, store)
+    opened = _open(grid, settings, store, points_at_a_time(grid.state_dim, devices))
     found = opened.finished()
     begin = time.perf_counter()
     codes = np.full(grid.num_points, -1, np.int64)
@@ -222,12 +222,14 @@ def variables(settings: SweepSettings) -> Schema:
     return found
 
 
-def _open(grid: Grid, settings: SweepSettings, store: str | Path | None) -> Store:
+def _open(
+    grid: Grid, settings: SweepSettings, store: str | Path | None, suits_devices: int
+) -> Store:
     """The store, new or resumed. Zarr is imported here: importing it changes warning filters."""
     from ssmbias.sweeps.store import create_or_resume, in_memory  # noqa: PLC0415
 
     wanted = max(_SMALLEST_BLOCK, -(-grid.num_points // _FEWEST_BLOCKS))
-    block_size = min(settings.block_size, wanted)
+    block_size = min(settings.block_size or suits_devices, wanted)
     extra = {"time": np.array(settings.save_times)} if settings.save_times else None
     provenance = settings.provenance()
     if store is None:

@@ -39,7 +39,8 @@ class SweepSettings:
       save_times: physical times at which states are kept, ascending; none keeps the end alone.
       rtol: tolerance of one step of the integrator.
       horizon: number of lags H over which the generalisation error is taken.
-      block_size: largest number of points that are computed, stored and lost together.
+      block_size: largest number of points that are computed, stored and lost together; `None`
+        is as many as the devices are given at a time.
       devices: how many of the process's devices share the points; `None` means all.
     """
 
@@ -48,7 +49,7 @@ class SweepSettings:
     save_times: tuple[float, ...] = ()
     rtol: float = 3e-11
     horizon: int = 20
-    block_size: int = 4096
+    block_size: int | None = None
     devices: int | None = None
 
     def __post_init__(self) -> None:
@@ -60,7 +61,8 @@ class SweepSettings:
         if not 1e-12 <= self.rtol <= 1e-4:
             raise ValueError(f"rtol={self.rtol!r}: must lie in [1e-12, 1e-4]; the default is 3e-11")
         require_int("horizon", self.horizon, minimum=2, maximum=100_000)
-        require_int("block_size", self.block_size, minimum=1, maximum=_LARGEST_BLOCK)
+        if self.block_size is not None:
+            require_int("block_size", self.block_size, minimum=1, maximum=_LARGEST_BLOCK)
         if self.devices is not None:
             require_int("devices", self.devices, minimum=1)
         if self.trainable != "a" and self.solver not in {"auto", "flow"}:

@@ -1,7 +1,7 @@
 """Running the points of a block: which engine, on which devices, and what is kept of it.
 
 All functions take and return NumPy arrays with one row per point. Shapes that reach a compiler are
-padded to powers of two, so that blocks, grids and jobs of one process share compiled code.
+padded, so that blocks, grids and jobs of one process share compiled code.
 """
 
 from __future__ import annotations
@@ -69,6 +69,11 @@ def local_devices(number: int | None) -> tuple[Any, ...]:
             f"jax.config.update('jax_num_cpu_devices', {number}) before the first computation"
         )
     return devices[:number]
+
+
+def points_at_a_time(state_dim: int, devices: Sequence[Any]) -> int:
+    """Points that keep all devices busy."""
+    return _size_of_queue(state_dim, devices[0])[1] * len(devices)
 
 
 def solve(
