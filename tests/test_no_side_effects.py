@@ -50,7 +50,7 @@ json.dump(report, sys.stdout)
 """
 
 EVERY_MODULE = """
-import importlib, diffrax, equinox, flax, matplotlib, optax, rich, scipy.stats
+import importlib, diffrax, equinox, flax, matplotlib, optax, rich, scipy.stats, xarray, zarr
 before = state()
 import ssmbias
 for info in pkgutil.walk_packages(ssmbias.__path__, "ssmbias."):

@@ -25,10 +25,11 @@ from ssmbias.dynamics.theorem1_flow import is_near_tie, require_no_near_tie
 from ssmbias.dynamics.theorem1_step import integer_power
 from ssmbias.dynamics.trajectory import Outcome
 
-# Lanes that step together. On a CPU: 128, as long as the fourteen arrays of a step stay in a
-# core's cache, and no fewer than a vector register is wide (benchmarks/sweep.py). Accelerators
-# want many.
-_CPU_LANES, _FEWEST_LANES, _CPU_ENTRIES = 128, 8, 4096
+# Lanes that step together, powers of two. On a CPU: 128, as long as the fourteen arrays of a step
+# stay in a core's cache, and no fewer than two vector registers are wide (benchmarks/sweep.py).
+# Accelerators want many. Fewer points than lanes are stepped in as few as hold them.
+_CPU_LANES, _FEWEST_CPU_LANES, _CPU_ENTRIES = 128, 16, 4096
+_FEWEST_LANES = 8
 _ACCELERATOR_ENTRIES = 1 << 20
 # Largest residual that the last step may leave for Newton to remove: far above what a step within
 # its tolerance leaves, far below what would show in the error.
@@ -176,8 +177,14 @@ def _close(a: Array, strength: Array, seq_len: int) -> tuple[Array, Array]:
 def default_lanes(state_dim: int) -> int:
     """Lanes that suit the backend."""
     if jax.default_backend() == "cpu":
-        return min(_CPU_LANES, max(_FEWEST_LANES, _CPU_ENTRIES // state_dim))
-    return max(_CPU_LANES, _ACCELERATOR_ENTRIES // state_dim)
+        return min(
+            _CPU_LANES, max(_FEWEST_CPU_LANES, _floor_power_of_two(_CPU_ENTRIES // state_dim))
+        )
+    return max(_CPU_LANES, _floor_power_of_two(_ACCELERATOR_ENTRIES // state_dim))
+
+
+def _floor_power_of_two(number: int) -> int:
+    return 1 << max(0, number.bit_length() - 1)
 
 
 def limits_of(config: LimitConfig) -> Limits:
@@ -195,8 +202,9 @@ def _engine(seq_len: int, num_lanes: int) -> Callable[[Points, Limits], Ends]:
 
     @custom_vmap
     def run(points: Points, limits: Limits) -> Ends:
-        count = jnp.int32(points.strength.shape[0])
-        return run_points(points, count, limits, seq_len, num_lanes)
+        number = points.strength.shape[0]
+        lanes = min(num_lanes, max(_FEWEST_LANES, 2 * _floor_power_of_two(number - 1)))
+        return run_points(points, jnp.int32(number), limits, seq_len, lanes)
 
     @run.def_vmap
     def _fold_into_points(axis_size, in_batched, points, limits):  # pyright: ignore[reportUnusedFunction]

@@ -178,8 +178,8 @@ def _size_of_queue(state_dim: int, device: Any) -> tuple[int, int]:
     if device.platform == "cpu":
         return lanes, _CPU_QUEUE
     memory = (device.memory_stats() or {}).get("bytes_limit")
-    if memory:
-        lanes = min(lanes, max(1, memory // 2 // (8 * _ARRAYS_PER_STEP * state_dim)))
+    while memory and lanes > 1 and lanes * state_dim * 8 * _ARRAYS_PER_STEP > memory // 2:
+        lanes //= 2
     return lanes, 4 * lanes
 
 
