@@ -14,19 +14,18 @@ from jaxtyping import Float
 from ssmbias._types import AnyArray
 from ssmbias.claims.evidence import Runs
 from ssmbias.claims.laboratory import Laboratory
-from ssmbias.dynamics import Outcome, Theorem1Config, simulate_theorem1
+from ssmbias.dynamics import (
+    LimitConfig,
+    Outcome,
+    Theorem1Config,
+    simulate_theorem1,
+)
+from ssmbias.dynamics.limit import Ends, Points, limits_of, run_points
+from ssmbias.dynamics.limit_lanes import Limits
 from ssmbias.theory import passage_defect, passage_end, passage_limit, passage_time
 
 SEQ_LENS = (5, 7, 9)
-"""Sequence lengths whose flows are followed to the end of passage, whatever the setting's."""
-
-LIMIT_SEQ_LENS = (5, 7)
-"""Those whose flows are followed to the end of the drift as well: for κ = 9 small defects need
-strengths far below `_WEAKEST`."""
-
-ERROR_SEQ_LENS = (5,)
-"""Those for which `_WEAKEST` leaves two decades to the law of the error. It needs a second entry
-well above (ρ/(κ-1))^(1/p), which is 1.4e-3 for κ = 5 at that strength and 1.8e-2 for κ = 7."""
+"""Sequence lengths of the flows, whatever the setting's."""
 
 NUM_STATES = 4
 """States of a start. They enter the laws through prefactors only."""
@@ -42,16 +41,16 @@ _SMALL = 0.1  # largest entry of a start, in units of where poison and baseline 
 # (the first being the smallest) where the defect is. With smaller ones for κ = 9 the engine takes
 # more than `_PASSAGE_STEPS` steps to the end.
 _DEFECTS = {5: (1e-3, 1e-3, 0.1), 7: (1e-3, 1e-3, 0.1), 9: (2e-2, 5e-2, 0.2)}
-# The drift takes a time of 1/ρ, and the engine more steps the smaller ρ is: 1e4 at 1e-8, more
-# than its budget of 2e4 at 1e-9.
-_WEAKEST = 1e-8
-_STRONGEST = {5: 1e-5, 7: 1e-6}
+# Limits. In the series for the exponent of the error, what the map leaves out is to change it by
+# 2 D/(κ-3) = 2e-4 at most. The strengths follow, 3e-13 (κ = 5) to 1e-29 (κ = 9), and so does the
+# rest: at the smallest ratio the second entry is still more than a hundred times (ρ/(κ-1))^(1/p),
+# and gaps are so far below the start that further entries are below 3 % of the second.
 _LIMIT_TOP = 0.2
-# The second entry is to exceed the others tenfold: a gap of a hundredth of the start.
-_ERROR_STRONGEST, _ERROR_TOP = 1e-6, 0.3
-_PASSAGE_STEPS, _LIMIT_STEPS = 4_000, 20_000
+_LIMIT_DEFECTS = (1e-3, 0.1)
+_ERROR_SHARE, _ERROR_DECADES = 2e-4, 3.0
+_PASSAGE_STEPS = 4_000
 # A finer tolerance costs more steps than the budgets have and makes no interval narrower.
-_FINEST_RTOL = 1e-10
+_FINEST_RTOL, _COARSEST_RTOL = 1e-10, 1e-4
 _LANES = 64  # one compiled engine for each κ
 
 
@@ -89,8 +88,8 @@ def passage_ends(lab: Laboratory, seq_len: int) -> tuple[PassageRuns, PassageRun
     return lab.once(f"passage {seq_len}", lambda: _passages(lab, seq_len))
 
 
-def passage_limits(lab: Laboratory, seq_len: int) -> list[PassageRuns]:
-    """Limits: varied defect at constant ρ/Δ, and for `ERROR_SEQ_LENS` varied strength."""
+def passage_limits(lab: Laboratory, seq_len: int) -> tuple[PassageRuns, PassageRuns, PassageRuns]:
+    """Limits: varied defect at constant ρ/Δ, then varied gap, and varied strength."""
     return lab.once(f"passage limits {seq_len}", lambda: _limits(lab, seq_len))
 
 
@@ -133,19 +132,19 @@ def _passages(lab: Laboratory, seq_len: int) -> tuple[PassageRuns, PassageRuns, 
     return gap, strength, defect
 
 
-def _limits(lab: Laboratory, seq_len: int) -> list[PassageRuns]:
-    strength = np.geomspace(_STRONGEST[seq_len], _WEAKEST, NUM_POINTS)
-    series = [
-        Series(
-            _SMALL * _crossover(seq_len, strength), _gap(seq_len, strength, _LIMIT_TOP), strength
-        )
-    ]
-    if seq_len in ERROR_SEQ_LENS:
-        strength = np.geomspace(_ERROR_STRONGEST, _WEAKEST, NUM_POINTS)
-        ones = np.ones(NUM_POINTS)
-        scale = _SMALL * _crossover(seq_len, strength[-1]) * ones
-        series.append(Series(scale, _gap(seq_len, strength[0], _ERROR_TOP) * ones, strength))
-    return _simulate(lab, seq_len, tuple(series), True)
+def _limits(lab: Laboratory, seq_len: int) -> tuple[PassageRuns, PassageRuns, PassageRuns]:
+    strength = _strength(seq_len, np.geomspace(*_LIMIT_DEFECTS, NUM_POINTS))
+    by_defect = Series(
+        _SMALL * _crossover(seq_len, strength), _gap(seq_len, strength, _LIMIT_TOP), strength
+    )
+    ones, fall = np.ones(NUM_POINTS), np.geomspace(1.0, 10.0**-_ERROR_DECADES, NUM_POINTS)
+    top = _strength(seq_len, 0.5 * (seq_len - 3) * _ERROR_SHARE)
+    gap = _gap(seq_len, top, _LIMIT_TOP)
+    by_gap = Series(_SMALL * _crossover(seq_len, top) * ones, gap / fall, top * ones)
+    scale = _SMALL * _crossover(seq_len, top * fall[-1])
+    by_strength = Series(scale * ones, gap * ones, top * fall)
+    defect, by_gap, by_strength = _simulate(lab, seq_len, (by_defect, by_gap, by_strength), True)
+    return defect, by_gap, by_strength
 
 
 def _simulate(
@@ -167,17 +166,16 @@ def _simulate(
     limit, end, clean, defect, time = predicted
     # Passage ends late by 0.28 D (κ = 5) to 0.38 D (κ = 9) of its time. The drift in what is then
     # left of D/2 moves entries by a second order of D.
-    times = np.zeros_like(time) if to_limit else time * (1.0 + 0.5 * defect)
-    steps = _LIMIT_STEPS if to_limit else _PASSAGE_STEPS
+    times = time * (1.0 + 0.5 * defect)
     found, outcomes = [], []
-    coarse = max(lab.rtol, _FINEST_RTOL)
+    coarse = min(max(lab.rtol, _FINEST_RTOL), _COARSEST_RTOL)
     for rtol in (coarse, coarse / 10):
-        run = jax.vmap(_engine(seq_len, rtol, steps))(start, log_gap, rho, times[:, None])
-        assert run.trajectory is not None
-        found.append(np.asarray(run.a if to_limit else run.trajectory.a[:, 0]))
-        reached = np.asarray(run.trajectory.reached[:, 0])
-        outcome = np.asarray(run.outcome)
-        outcomes.append(np.where(reached & (not to_limit), int(Outcome.CONVERGED), outcome))
+        if to_limit:
+            a, outcome = _ends(seq_len, rtol)(start, log_gap, rho)
+        else:
+            a, outcome = _on_the_way(seq_len, rtol)(start, log_gap, rho, times[:, None])
+        found.append(np.asarray(a))
+        outcomes.append(np.asarray(outcome))
     outcome = np.maximum(*outcomes)
     shown = (len(series), _NUM_STARTS, NUM_POINTS)
 
@@ -202,15 +200,37 @@ def _count(outcome: np.ndarray, series: Series) -> Runs:
     return Runs(outcome.size, len(bad), reason)
 
 
-def _engine(seq_len: int, rtol: float, max_steps: int) -> Callable:
-    config = Theorem1Config(rtol=rtol, max_steps=max_steps)
+def _on_the_way(seq_len: int, rtol: float) -> Callable:
+    """States at one time each, and CONVERGED where it was reached."""
+    config = Theorem1Config(rtol=rtol, max_steps=_PASSAGE_STEPS)
 
     def one(a0, log_gap, strength, times):
-        return simulate_theorem1(
+        run = simulate_theorem1(
             a0, seq_len, strength, log_gap=log_gap, save_times=times, config=config
         )
+        assert run.trajectory is not None
+        reached = run.trajectory.reached[0]
+        return run.trajectory.a[0], jnp.where(reached, int(Outcome.CONVERGED), run.outcome)
 
-    return one
+    return jax.vmap(one)
+
+
+def _ends(seq_len: int, rtol: float) -> Callable:
+    """Limits and outcomes of starts in descending order."""
+
+    def run(a0, log_gap, strength):
+        points = Points(jnp.asarray(a0).T, jnp.asarray(log_gap), jnp.asarray(strength))
+        found = _engine(seq_len)(points, limits_of(LimitConfig(rtol=rtol)))
+        return found.a.T, found.outcome
+
+    return run
+
+
+@functools.cache
+def _engine(seq_len: int) -> Callable[[Points, Limits], Ends]:
+    """What `theorem1_limit` runs. Mapping that over starts would trace it twice, half a second."""
+    count = jnp.int32(_LANES)
+    return jax.jit(lambda points, limits: run_points(points, count, limits, seq_len, _LANES))
 
 
 @functools.cache

@@ -40,6 +40,7 @@ from ssmbias.theory.passage import (
     passage_limit,
     passage_time,
 )
+from ssmbias.theory.passage_collapse import passage_similarity
 from ssmbias.theory.passage_law import (
     passage_error_exponent,
     passage_exponent,
@@ -98,6 +99,7 @@ __all__ = [
     "passage_onset",
     "passage_ratio",
     "passage_second_entry",
+    "passage_similarity",
     "passage_time",
     "poison_bound",
     "poison_margin",

@@ -22,12 +22,16 @@ from jaxtyping import Float
 
 from ssmbias._checks import as_float64, is_concrete, require_nonnegative, require_seq_len
 from ssmbias._types import AnyArray, Array, ScalarLike
-from ssmbias.theory._passage_time import crossover, early, late, speed, time_lead, time_to_go
+from ssmbias.theory._passage_time import (
+    crossover,
+    early,
+    entries_at,
+    speed,
+    time_lead,
+    time_to_go,
+)
 from ssmbias.theory.clean import clean_start
 from ssmbias.theory.leading_gap import SeparatedStart
-
-_INVERSION_STEPS = 6
-"""Newton's method in log-log, where T is nearly straight; 4 were needed for p = 3 and 13."""
 
 _NEWTON_STEPS = 16
 """As for the clean limit, of which this is the continuation."""
@@ -243,33 +247,13 @@ def _limit(power: int, start: SeparatedStart, rho: Array) -> Array:
 def _end_of_passage(power: int, start: SeparatedStart, rho: Array) -> Array:
     """Entries where S_{κ-1} = 1."""
     leads, cross = time_lead(power, rho, start), crossover(power, rho)
-    cross_to_go = late(power, rho, cross)[0]  # infinite at ρ = 0
     whole = time_to_go(power, rho, jnp.max(start.a))
     done = early(power, rho, jnp.minimum(start.a, cross))[0]
-    log_cross = jnp.log(cross)
 
     def entries(log_top):
         left = time_to_go(power, rho, jnp.exp(log_top))
         to_go, spent = left + leads, done + (whole - left)
-        is_late = to_go <= cross_to_go
-        log_to_go = jnp.log(jnp.where(is_late, to_go, 1.0))
-        log_spent = jnp.log(jnp.where(is_late, 1.0, spent))
-
-        def invert(_, logs):
-            log_late, log_early = logs
-            time, series = late(power, rho, jnp.exp(log_late))
-            log_late = log_late + (jnp.log(time) - log_to_go) * series / (power - 1)
-            time, series = early(power, rho, jnp.exp(log_early))
-            log_early = log_early - (jnp.log(time) - log_spent) * series
-            return jnp.maximum(log_late, log_cross), jnp.minimum(log_early, log_cross)
-
-        guess = -(log_to_go + math.log((power + 1) * (power - 1))) / (power - 1)
-        logs = (
-            jnp.maximum(guess, log_cross),
-            jnp.minimum(jnp.log(jnp.where(rho > 0, rho, 1.0)) + log_spent, log_cross),
-        )
-        log_late, log_early = jax.lax.fori_loop(0, _INVERSION_STEPS, invert, logs)
-        a = jnp.exp(jnp.where(is_late, log_late, log_early))
+        a = entries_at(power, rho, to_go, spent)
         # Entries whose power underflows without poison do not move at all.
         return jnp.where(jnp.isfinite(to_go), a, start.a)
 

@@ -11,8 +11,6 @@ from ssmbias.claims.evidence import Assumption, Claim, Evidence, Fit, Kind, Runs
 from ssmbias.claims.fits import fit_asymptotic_exponent, fit_order
 from ssmbias.claims.laboratory import Laboratory
 from ssmbias.claims.passage_runs import (
-    ERROR_SEQ_LENS,
-    LIMIT_SEQ_LENS,
     SEQ_LENS,
     PassageRuns,
     passage_ends,
@@ -71,26 +69,28 @@ def check_exponents(lab: Laboratory, control: bool) -> list[Evidence]:
 def check_error(lab: Laboratory, control: bool) -> list[Evidence]:
     """One row for each κ; the control takes the exponent of the entries for that of the error."""
     rows = []
-    for seq_len in ERROR_SEQ_LENS:
-        found = passage_limits(lab, seq_len)[1]
-        x = _ratio(found, seq_len)
+    for seq_len in SEQ_LENS:
+        _, by_gap, by_strength = passage_limits(lab, seq_len)
+        every, runs = (by_gap, by_strength), by_gap.runs + by_strength.runs
+        x = _ratio(by_gap, seq_len)
         # Corrections are powers of a_2, the root of the ratio.
         root = passage_exponent(seq_len)
         x = (x[0] / x) ** root
 
-        def fit(entries, x=x, found=found, root=root):
-            error = _error(getattr(found, entries), lab.setting.horizon)
-            back = _turned(fit_asymptotic_exponent(x, error, 0.0))
+        def fit(entries, x=x, every=every, root=root):
+            error = [_error(getattr(f, entries), lab.setting.horizon) for f in every]
+            back = _turned(fit_asymptotic_exponent(x, np.concatenate(error), 0.0))
             scaled = {k: root * getattr(back, k) for k in ("exponent", "low", "high")}
             return dataclasses.replace(back, **scaled)
 
         expected = (passage_exponent if control else passage_error_exponent)(seq_len)
         decades = float(np.log10(x[-1])) / root
         premises = (
-            Assumption("1.9 decades of ρ/Δ or more", decades >= 1.9, f"{decades:.1f} decades"),
+            Assumption("two decades of ρ/Δ or more", decades >= 2.0, f"{decades:.1f} decades"),
+            _small_defect(every, seq_len),
         )
         quantity = f"κ = {seq_len}: exponent of the error of the limit in ρ/Δ"
-        rows.append(_row(lab, "M3-error", quantity, expected, fit, found.runs, premises))
+        rows.append(_row(lab, "M3-error", quantity, expected, fit, runs, premises))
     return rows
 
 
@@ -113,7 +113,7 @@ def check_defect(lab: Laboratory, control: bool) -> list[Evidence]:
 def check_limit(lab: Laboratory, control: bool) -> list[Evidence]:
     """One row for each κ; the control leaves out the drift."""
     rows = []
-    for seq_len in LIMIT_SEQ_LENS:
+    for seq_len in SEQ_LENS:
         found = passage_limits(lab, seq_len)[0]
         predicted = _error(found.wrong if control else found.predicted, lab.setting.horizon)
 
@@ -237,7 +237,7 @@ CLAIMS = (
         statement=r"\max_{0 \le l < H} \left| h_l - h^*_l \right| \propto "
         r"\left( \frac{\rho + \rho_0}{\Delta} \right)^{2/(\kappa-3)}",
         kind=Kind.LAW,
-        assumptions=("1.9 decades of ρ/Δ or more", _NARROW),
+        assumptions=("two decades of ρ/Δ or more", _UNIFORM, _NARROW),
         reference=_REFERENCE,
         control="the exponent 1/(κ-3) of the entries",
         check=check_error,
