@@ -22,10 +22,11 @@ ARGS ?=
 verify: $(READY)  ## check every claim; results, figures and report.html go to outputs/
 	$(RUN) scripts/verify.py $(ARGS)
 
-bench: $(READY)  ## measure speed against SciPy, NumPy and plain JAX (six minutes)
+bench: $(READY)  ## measure speed against SciPy, NumPy and plain JAX (a quarter of an hour)
 	$(RUN) benchmarks/theorem1.py $(ARGS)
 	$(RUN) benchmarks/descent.py $(ARGS)
 	$(RUN) benchmarks/sweep.py $(ARGS)
+	$(RUN) benchmarks/sweep_devices.py $(ARGS)
 	$(RUN) benchmarks/store.py $(ARGS)
 
 sweep: $(READY)  ## run a grid; ARGS="strength='logspace(-9,3,60)' seed='range(64)'"

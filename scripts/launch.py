@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
 import shlex
@@ -22,10 +21,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from ssmbias.scripts import words  # pyright: ignore[reportMissingImports]
 
 HOLDS, VIOLATED, BAD_INPUT, DEFECT, INTERRUPTED = 0, 1, 2, 3, 130
-
-LAUNCHERS = ("joblib", "ray", "submitit_local", "submitit_slurm")
 
 
 class _Command:
@@ -35,11 +33,15 @@ class _Command:
       codes: exit code of each job that has ended; `None` in the other processes.
       again: how to go on after an interruption, once that is known.
       announced: whether that has been said.
+      kept: what of the job in flight an interruption leaves, once that is known.
+      texts: keys that take lists and texts; `None` if the program has not said.
     """
 
     codes: dict[int, int] | None = None
     again = ""
     announced = False
+    kept = ""
+    texts: tuple[str, ...] | None = None
 
 
 class Refused(Exception):
@@ -84,16 +86,25 @@ def set_up_jax() -> None:
 
 
 def set_up_cores(devices: int | None) -> None:
-    """Make every core that this process may use a device of JAX, and `devices` at least.
+    """Make every core that this process may use a device of JAX.
 
     JAX_NUM_CPU_DEVICES says another number; it is read here, because a launcher's `env_set` comes
     after JAX was imported. Accelerators are devices as they are, and are taken first.
+
+    Raises:
+      ValueError: `devices` is more than the cores, nobody has asked for so many to be made, and
+        there is no accelerator, whose number is checked later.
     """
     asked = os.environ.get("JAX_NUM_CPU_DEVICES", "")
-    number = int(asked) if asked.isdigit() else max(usable_cores(), devices or 1)
+    cores = usable_cores()
     # JAX refuses when it has begun to compute: then an earlier job of this process has chosen.
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", number)
+        jax.config.update("jax_num_cpu_devices", int(asked) if asked.isdigit() else cores)
+    if (devices or 1) > cores and not asked.isdigit() and jax.default_backend() == "cpu":
+        raise ValueError(
+            f"devices={devices}: cores of the CPU that this process may use: {cores}, and more "
+            f"devices are slower; give {cores} at most, or set JAX_NUM_CPU_DEVICES={devices}"
+        )
 
 
 def usable_cores() -> int:
@@ -117,17 +128,20 @@ def run(
     known: tuple[str, ...],
     *,
     announced: bool = True,
+    texts: tuple[str, ...] | None = None,
 ) -> None:
     """Run `job(parse(configuration), output folder)` under Hydra, once or (-m) many times.
 
     `known` are the keys that a message about an unknown one lists. How to go on after an
-    interruption is said when a job begins, or, if not `announced`, when it calls `announce`.
+    interruption is said when a job begins, or, if not `announced`, when it calls `announce`. Of a
+    program that names its `texts`, the words are `words.prepared` before Hydra reads them.
 
     Exits with the largest code of all jobs, wherever they ran. Bad input, which is a `ValueError`
     of `parse`, a `Refused` of `job` or an error of Hydra, is one line and code 2; another error of
     `job` is a defect: a traceback and code 3. Ctrl-C is code 130 and a line that says how to go on.
     """
     _Command.codes, _Command.again, _Command.announced = {}, "", False
+    _Command.kept, _Command.texts = "", texts
     debug = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     codes = [HOLDS]
 
@@ -138,13 +152,16 @@ def run(
     # Hydra would print a traceback and exit with 1: take the exception instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        if texts is not None:
+            sys.argv[1:] = words.prepared(sys.argv[1:], known, texts)
         main()
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         codes.append(BAD_INPUT)
         _say(error, debug, known)
     except KeyboardInterrupt:
         again = f"; to go on: {_Command.again}" if _Command.again else ""
-        print(f"interrupted{again}", file=sys.stderr)
+        kept = f"; {_Command.kept} are kept" if _Command.kept else ""
+        print(f"interrupted{kept}{again}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:  # of a launcher, such as the death of a process that it started
         codes.append(DEFECT)
@@ -157,6 +174,11 @@ def announce() -> None:
     if _Command.codes is not None and not _Command.announced:
         _Command.announced = True
         print(f"to go on after an interruption: {_Command.again}", file=sys.stderr)
+
+
+def note_kept(what: str) -> None:
+    """Note what an interruption from now on leaves; nothing is known of it if `what` is empty."""
+    _Command.kept = what
 
 
 def _run_job(
@@ -173,16 +195,20 @@ def _run_job(
     one_of_many = HydraConfig.get().mode == RunMode.MULTIRUN
     number = int(HydraConfig.get().job.num) if one_of_many else 0
     folder = Path(HydraConfig.get().runtime.output_dir)
-    _Command.again = _Command.again or _resume_command(HydraConfig.get())
+    _Command.again = _Command.again or _resume_command(HydraConfig.get(), mapping.get("store"))
 
     def refused(error: BaseException) -> Ended:
         if debug:
             traceback.print_exception(error)
-        return Ended(BAD_INPUT, number, f"error: {which}{_one_line(error, known)}")
+        return Ended(
+            BAD_INPUT, number, f"error: {which}{words.one_line(error, known, _Command.texts)}"
+        )
 
     # Hydra takes an exception as a reason to drop the jobs still to come: none gets that far.
     which = f"job {number}: " if _Command.codes is None else ""
     try:
+        if not one_of_many:
+            _require_no_launcher(HydraConfig.get())
         config = parse({str(key): value for key, value in mapping.items()})
     except ValueError as error:
         return refused(error)
@@ -194,27 +220,12 @@ def _run_job(
         return refused(error.__cause__ or error)
     except Exception as error:
         traceback.print_exc()
-        what = f"{type(error).__name__}: {_one_line(error, known)}; " if which else ""
+        what = (
+            f"{type(error).__name__}: {words.one_line(error, known, _Command.texts)}; "
+            if which
+            else ""
+        )
         return Ended(DEFECT, number, f"defect; {which}{what}finished work is kept in {folder}")
-
-
-# A quoted text as it is; else a part without comma or square bracket outside of parentheses.
-_PART = re.compile(r"""'[^']*'|"[^"]*"|(?:[^,()'"\[\]]|\((?:[^()]|\([^()]*\))*\))+""")
-
-
-def with_quotes(word: str, keys: tuple[str, ...]) -> str:
-    """`strength='logspace(-9,3,60)'` for a text without quotes, which Hydra would take for a call.
-
-    Commas and square brackets outside of parentheses keep what they mean to Hydra.
-    """
-    key, sign, value = word.partition("=")
-    if not sign or key.lstrip("+") not in keys:
-        return word
-    return f"{key}={_PART.sub(_with_quotes, value)}"
-
-
-def _with_quotes(part: re.Match[str]) -> str:
-    return f"'{part[0]}'" if "(" in part[0] and part[0][0] not in "'\"" else part[0]
 
 
 def console() -> Console:
@@ -226,52 +237,50 @@ def _say(error: BaseException, debug: bool, known: tuple[str, ...], kind: str = 
     """Say in one line what is wrong; HYDRA_FULL_ERROR=1 adds the traceback."""
     if debug:
         traceback.print_exception(error)
-    print(f"{kind}{_one_line(error, known)}", file=sys.stderr)
+    print(f"{kind}{words.one_line(error, known, _Command.texts)}", file=sys.stderr)
 
 
 class NotesFolder(Callback):
     """Hydra's callback for a program whose jobs may all run in other processes (`callbacks`)."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note how to go on, before the sweep's folder is known to the jobs alone."""
+        """Note how to go on; say so too if it is other processes that will know of the input."""
         _Command.again = _resume_command(config.hydra)
+        if not _one_by_one(config.hydra):
+            announce()
 
 
-def _resume_command(config: Any) -> str:
-    """The command as it was typed, with the folder of its results."""
+def _one_by_one(config: Any) -> bool:
+    """Whether jobs run in the process of the command."""
+    return config.launcher["_target_"].endswith(".BasicLauncher")
+
+
+def _require_no_launcher(config: Any) -> None:
+    """Refuse a launcher for a single job, which Hydra would not hand to it."""
+    if not _one_by_one(config):
+        key = "cluster" if config.runtime.choices.get("cluster") else "hydra/launcher"
+        raise ValueError(
+            f"{key}={config.runtime.choices.get(key)}: only the jobs of -m are handed to it; add "
+            "-m, or leave it out"
+        )
+
+
+def _resume_command(config: Any, store: Any = None) -> str:
+    """The command as it was typed, with the folder of its results; a `store` typed is enough."""
     if config.mode == RunMode.MULTIRUN:
         key, folder = "hydra.sweep.dir", Path(config.sweep.dir).absolute()
     else:
         key, folder = "hydra.run.dir", Path(config.runtime.output_dir or config.run.dir).absolute()
-    plain = re.fullmatch(r"[\w./:+-]+", str(folder))  # what Hydra's grammar takes unquoted
-    value = folder if plain else "'" + str(folder).replace("'", r"\'") + "'"
-    words = [word for word in sys.orig_argv if not word.startswith(f"{key}=")]
-    return shlex.join([*words, f"{key}={value}"])
+    typed = [word.partition("=")[0] for word in sys.orig_argv]
+    given = {key: _quoted(folder)}
+    if config.mode == RunMode.RUN and "store" in typed and isinstance(store, str):
+        # Reports go into the other folder, so it stays if it was asked for.
+        given = {"store": _quoted(Path(store).absolute())} | (given if key in typed else {})
+    kept = [word for word, name in zip(sys.orig_argv, typed, strict=True) if name not in given]
+    return shlex.join([*kept, *(f"{name}={value}" for name, value in given.items())])
 
 
-def _one_line(error: BaseException, known: tuple[str, ...]) -> str:
-    """The message of an error and of what caused it, without line breaks."""
-    unknown = re.search(r"Could not override '([^']+)'", str(error))
-    if unknown:
-        close = difflib.get_close_matches(unknown[1], known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{unknown[1]}: unknown key; known are {', '.join(known)}{hint}"
-    missing = re.search(
-        r"Could not find '([\w/]+)/([^'/]+)'(?:\s+Available options in '[\w/]+':([^:]*?)Config)?",
-        str(error),
-        re.S,
-    )
-    if missing:
-        group, value, options = missing.groups()
-        if value in LAUNCHERS:
-            return f"{group}={value}: is not installed; pip install 'ssmbias[cluster]'"
-        return f"{group}={value}: choose from {', '.join((options or 'nothing').split())}"
-    ambiguous = re.search(r"Ambiguous value for argument '([^'=]+)=([^']+)'", str(error))
-    if ambiguous:
-        key, values = ambiguous.groups()
-        return f"{key}={values}: write {key}=[{values}] for one job, or add -m for one job each"
-    override = getattr(error, "override", None)
-    parts = [*([f"{override}:"] if override else []), str(error)]
-    if error.__cause__ is not None and isinstance(error, HydraException):
-        parts.append(str(error.__cause__))
-    return " ".join(" ".join(parts).split())
+def _quoted(path: Path) -> str:
+    """A path as Hydra's grammar takes it."""
+    plain = re.fullmatch(r"[\w./:+-]+", str(path))
+    return str(path) if plain else "'" + str(path).replace("'", r"\'") + "'"

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from ssmbias.scripts import launch  # pyright: ignore[reportMissingImports]
@@ -18,6 +19,7 @@ from ssmbias.scripts import launch  # pyright: ignore[reportMissingImports]
 from ssmbias.sweeps.runner import SweepProgress
 
 _GOOD = "converged"
+_PAGE = "docs/how-to/sweep-from-python.md"
 
 
 class Bar:
@@ -29,6 +31,7 @@ class Bar:
 
     def __init__(self, console: Console) -> None:
         self.last: SweepProgress | None = None
+        launch.note_kept("")  # of this job, whatever an earlier one has kept
         self._stop = False
         alone = HydraConfig.get().launcher["_target_"].endswith(".BasicLauncher")
         shown = alone and console.is_terminal and sys.stderr.isatty()
@@ -57,6 +60,7 @@ class Bar:
             if now.done < now.total:
                 launch.announce()
         self.last = now
+        launch.note_kept(f"{now.done} of {now.total} points{_of_which_job()}")
         self._progress.update(
             self._task, completed=now.done, total=now.total, description=describe(now)
         )
@@ -69,6 +73,11 @@ class Bar:
         self._stop = True
         with suppress(RuntimeError):  # it may have come in the middle of another print
             print("stopping after the block in flight; Ctrl-C again: at once", file=sys.stderr)
+
+
+def _of_which_job() -> str:
+    config = HydraConfig.get()
+    return f" of job {config.job.num}" if config.mode == RunMode.MULTIRUN else ""
 
 
 def describe(now: SweepProgress) -> str:
@@ -92,9 +101,13 @@ def summary(counts: Mapping[str, int], last: SweepProgress | None, store: Path) 
     total = sum(counts.values())
     found = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items())
     lines = [f"{total} points: {found}"]
+    if "no_start" in counts:
+        lines.append(f"no start: the draw leaves no room for the gap ({_PAGE})")
     if last is not None:
         computed = last.done - last.resumed
-        rate = f" at {computed / last.seconds:.3g} lanes/s" if computed and last.seconds else ""
+        rate = ""
+        if computed and last.seconds:
+            rate = f" at {computed / last.seconds:.3g} lanes/s (compilation included)"
         use = f", {last.utilisation:.0%} of lane-steps useful" if computed else ""
         lines.append(f"{computed} computed in {last.seconds:.3g} s{rate}{use}")
         if last.resumed:

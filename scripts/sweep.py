@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from pathlib import Path
+from types import ModuleType
 
 from ssmbias.scripts import launch, progress  # pyright: ignore[reportMissingImports]
 
@@ -19,7 +19,14 @@ def parse(mapping: dict) -> SweepJob:
     config = from_mapping(mapping)
     launch.set_up_jax()
     launch.set_up_cores(config.settings.devices)
+    if config.report:
+        _report(config).require_diagram(config.grid, config.settings.trainable)
     return config
+
+
+def _report(config: SweepJob) -> ModuleType:
+    """The module of the report, which brings plotting along and is loaded only if asked for."""
+    return importlib.import_module(f"ssmbias.experiments.{config.report}")
 
 
 def job(config: SweepJob, folder: Path) -> int:
@@ -38,14 +45,13 @@ def job(config: SweepJob, folder: Path) -> int:
         soft_wrap=True, highlight=False, markup=False,
     )  # fmt: skip
     if config.report:
-        module = importlib.import_module(f"ssmbias.experiments.{config.report}")
-        console.print(f"report: {module.write_report(store, folder)}", soft_wrap=True)
+        page = _report(config).write_report(store, folder)
+        console.print(f"report: {page}", soft_wrap=True)
     return launch.HOLDS
 
 
 def main() -> None:
-    sys.argv[1:] = [launch.with_quotes(word, TEXTS) for word in sys.argv[1:]]
-    launch.run(parse, job, "sweep", KNOWN, announced=False)
+    launch.run(parse, job, "sweep", KNOWN, announced=False, texts=TEXTS)
 
 
 if __name__ == "__main__":

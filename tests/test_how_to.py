@@ -25,8 +25,8 @@ from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from ssmbias.scripts import launch
 from ssmbias.scripts import sweep as sweep_script
+from ssmbias.scripts import words as command_words
 
 from ssmbias.sweeps.settings import SweepJob, from_mapping
 
@@ -95,7 +95,7 @@ def run_console(name: str, folder: Path) -> None:
 def jobs_of(line: str) -> list[SweepJob]:
     """The jobs that a sweep command starts, without running them."""
     words = shlex.split(line.partition("scripts/sweep.py ")[2])
-    words = [launch.with_quotes(word, sweep_script.TEXTS) for word in words]
+    words = [command_words.with_quotes(word, sweep_script.TEXTS) for word in words]
     if "-m" in words:
         overrides = OverridesParser.create().parse_overrides([w for w in words if w != "-m"])
         lists = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 
 import ssmbias
-from ssmbias.experiments.phase_diagram import diagram_arrays, load_diagram, write_report
+from ssmbias.experiments.phase_diagram import (
+    diagram_arrays,
+    load_diagram,
+    require_diagram,
+    write_report,
+)
 from ssmbias.experiments.phase_numbers import (
     boundary_strengths,
     collapse_spread,
@@ -167,8 +172,12 @@ def test_the_error_is_not_monotone(arrays) -> None:
 @pytest.mark.parametrize(
     ("grid", "settings", "message"),
     [
-        ({"strength": [0.0, 1.0], "relative_gap": [1e-3, 1e-2]}, {}, "strength: the store has 2"),
-        ({"strength": [1e-9, 1.0]}, {}, "relative_gap: the store has 0"),
+        (
+            {"strength": [0.0, 1.0], "relative_gap": [1e-3, 1e-2]},
+            {},
+            "strength: positive values: 1, and",
+        ),
+        ({"strength": [1e-9, 1.0]}, {}, "relative_gap: positive values: 0, and"),
         ({"strength": [1e-9, 1.0], "gap": [1e-6, 1e-5]}, {}, "give relative_gap"),
         ({"strength": [1e-9, 1.0], "relative_gap": [0, 1e-3, 1e-2]}, {}, "an exact tie"),
         ({"strength": [1e-9, 1.0], "relative_gap": [1e-3, 1e-2]}, {"state_dim": 2}, "state_dim=2"),
@@ -179,6 +188,8 @@ def test_what_is_no_diagram_is_refused(grid: dict, settings: dict, message: str)
         "grid": make_grid(grid, **settings).to_json(),
         "settings": '{"trainable": "a", "horizon": 20}',
     }
+    with pytest.raises(ValueError, match=message):
+        require_diagram(make_grid(grid, **settings))  # before any work
     with pytest.raises(ValueError, match=message):
         diagram_arrays(SimpleNamespace(attrs=attrs))  # pyright: ignore[reportArgumentType]
 

@@ -17,9 +17,11 @@ import jax
 import pytest
 import xarray as xr
 from hydra import compose, initialize_config_module
+from hydra.types import RunMode
 from omegaconf import OmegaConf
-from ssmbias.scripts import launch, progress, sweep
+from ssmbias.scripts import launch, progress, sweep, words
 
+import ssmbias
 from ssmbias.sweeps.runner import SweepProgress
 from ssmbias.sweeps.settings import DEFAULT_MAPPING, SweepJob, SweepSettings, from_mapping
 from ssmbias.sweeps.store import open_sweep
@@ -51,9 +53,9 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def composed(*overrides: str) -> dict:
     """The plain values that Hydra makes of words on the command line."""
-    words = [launch.with_quotes(word, sweep.TEXTS) for word in overrides]
+    quoted = [words.with_quotes(word, sweep.TEXTS) for word in overrides]
     with initialize_config_module("ssmbias.conf", version_base="1.3"):
-        plain = OmegaConf.to_container(compose("sweep", words))
+        plain = OmegaConf.to_container(compose("sweep", quoted))
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
@@ -77,8 +79,31 @@ class TestWords:
         ],
     )
     def test_texts_are_quoted_for_hydra(self, word, expected) -> None:
-        assert launch.with_quotes(word, sweep.TEXTS) == expected
-        assert launch.with_quotes(expected, sweep.TEXTS) == expected
+        assert words.with_quotes(word, sweep.TEXTS) == expected
+        assert words.with_quotes(expected, sweep.TEXTS) == expected
+
+    @pytest.mark.parametrize(
+        ("typed", "message"),
+        [
+            (["seeds=range(4)"], r"seeds: unknown key; did you mean seed\? known are seed, "),
+            (["rho=1"], r"rho: unknown key; did you mean strength\?"),
+            (["strength=[0,1"], r"strength=\[0,1: brackets do not match$"),
+            (["strength=logspace(1,2))"], "brackets do not match"),
+            (["strength=[(0])"], "brackets do not match"),
+            (["seed=range(4)", "seed=range(5)"], "seed: is given twice"),
+            (["store=a", "+store=b"], "store: is given twice, store=a and"),
+        ],
+    )
+    def test_mistakes_that_hydra_would_explain_badly(self, typed, message) -> None:
+        with pytest.raises(ValueError, match=message):
+            words.prepared(typed, sweep.KNOWN, sweep.TEXTS)
+
+    def test_what_is_for_hydra_is_left_to_it(self) -> None:
+        typed = [
+            "-m", "hydra.run.dir='a (b'", "hydra/launcher=joblib", "+seeds=1", "~seed", "--cfg",
+            r"store=a\(b", "store@x=it's (", "strength=${oc.env:X,1}",
+        ]  # fmt: skip
+        assert words.prepared(typed, sweep.KNOWN, sweep.TEXTS) == typed
 
     def test_words_become_a_job(self) -> None:
         job = from_mapping(
@@ -101,6 +126,7 @@ class TestWords:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"kappa": 7}, "kappa=7: unknown key; did you mean seq_len"),
         ({"strenght": 1}, "strenght=1: unknown key; did you mean strength"),
         ({"strength": []}, r"grid\['strength'\]=\[\]: has no values"),
         ({"seed": None}, "nothing to do: give at least one of seed, strength"),
@@ -110,7 +136,7 @@ class TestWords:
         ({"solver": "limit", "save_times": [1]}, "it knows no times on the way"),
         ({"solver": "limit", "trainable": "ab"}, "it trains a alone"),
         ({"trainable": "ad"}, "trainable='ad': join some of a, b and c"),
-        ({"save_times": [1, 1]}, "times are 0 or greater, and ascend"),
+        ({"save_times": [1, 1]}, "times are 0 or greater, and ascend; sort them"),
         ({"rtol": 1}, "rtol=1.0"),
         ({"block_size": 0}, "block_size=0"),
         ({"devices": "all"}, "devices='all'"),
@@ -129,6 +155,18 @@ def test_missing_key_is_named() -> None:
 
 
 class TestSettings:
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"unknown": 1}, "unknown=1: unknown setting; known are solver, trainable"),
+            ({"solvr": "flow"}, r"solvr='flow': unknown setting; did you mean solver\?"),
+            ({"strength": [1]}, r"strength=\[1\]: is an axis; give it in the grid"),
+        ],
+    )
+    def test_unknown_settings_are_named(self, settings, message) -> None:
+        with pytest.raises(ValueError, match=message):
+            ssmbias.sweep({"seed": 1}, **settings)
+
     def test_engines_are_chosen_by_what_is_asked(self) -> None:
         assert SweepSettings().uses_limit
         assert SweepSettings(save_times=[1, 2]).uses_theorem1  # pyright: ignore
@@ -144,7 +182,18 @@ class TestSettings:
 
 
 MISTAKES = {
-    "strenght=1": "experiment, cluster; did you mean strength?",
+    "strenght=1": "strenght: unknown key; did you mean strength? known are seed",
+    "seeds=range(4)": "seeds: unknown key; did you mean seed?",
+    "strength=[0,1": "strength=[0,1: brackets do not match",
+    "seed=range(4) seed=range(5)": "seed: is given twice",
+    "seed=1 seq_len=5,7": "seq_len=5,7: takes one value in a job; add -m",
+    "seed=1 rtol=range(4)": "rtol=range(4): takes one value in a job; add -m",
+    "seed=1 devices=99": "devices=99: cores of the CPU that this process may use: 1, and",
+    "report=phase_diagram strength=[0,1] seed=range(3)": "strength: positive values: 1, and a",
+    "experiment=phase_diagram strength=[0,1]": "strength: positive values: 1, and a phase",
+    "seed=1 cluster=joblib": "cluster=joblib: only the jobs of -m are handed to it",
+    "seed=1 hydra/launcher=joblib": "hydra/launcher=joblib: only the jobs of -m",
+    "seed=1 store=/proc/x.zarr": "cannot be written to (",
     "strength=[]": "grid['strength']=[]: has no values",
     "seed=range(100000) strength=logspace(-9,3,50000)": "TB of memory, and",
     "strength=0,1": "write strength=[0,1] for one job, or add -m",
@@ -162,7 +211,7 @@ from hydra.core.config_store import ConfigStore
 from ssmbias.scripts import sweep
 found = []
 for line in sys.argv[1:]:
-    if "cluster=joblib" in line:
+    if line.startswith("-m cluster=joblib"):
         del ConfigStore.instance().repo["hydra"]["launcher"]["joblib.yaml"]
     sys.argv[1:] = line.split()
     os.environ["HYDRA_FULL_ERROR"] = "0"
@@ -179,11 +228,16 @@ print(json.dumps(found))
 def test_mistakes_get_one_line_and_exit_code_2(tmp_path) -> None:
     script = tmp_path / "mistakes.py"
     script.write_text(MAKE_MISTAKES)
-    done = command(*MISTAKES, cwd=tmp_path, script=str(script))
+    env = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    done = subprocess.run(
+        [sys.executable, str(script), *MISTAKES],
+        cwd=tmp_path, env=env | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        check=False, timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    for (code, said), (words, message) in zip(found, MISTAKES.items(), strict=True):
-        assert code == 2, words
+    for (code, said), (typed, message) in zip(found, MISTAKES.items(), strict=True):
+        assert code == 2, typed
         (line,) = said.strip().splitlines()
         assert line.startswith("error: ")
         assert message in line
@@ -201,11 +255,24 @@ class TestEnded:
 
 
 class TestCores:
-    def test_number_of_devices_is_set_once(self) -> None:
+    def test_number_of_devices_is_set_once(self, monkeypatch) -> None:
         jax.devices()
         before = jax.config.values["jax_num_cpu_devices"]
+        monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "64")
         launch.set_up_cores(64)
         assert jax.config.values["jax_num_cpu_devices"] == before
+
+    def test_more_devices_than_cores_are_refused_unless_they_are_made(self, monkeypatch) -> None:
+        monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+        monkeypatch.setattr(launch, "usable_cores", lambda: 2)
+        launch.set_up_cores(2)
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        launch.set_up_cores(3)  # the runner counts these
+        monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+        with pytest.raises(ValueError, match=r"devices=3: cores .* 2, .* JAX_NUM_CPU_DEVICES=3"):
+            launch.set_up_cores(3)
+        monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
+        launch.set_up_cores(3)
 
     @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"])
     def test_shares_of_a_machine_are_respected(self, name, monkeypatch) -> None:
@@ -231,10 +298,30 @@ class TestWhatIsSaid:
         text = progress.summary({"converged": 97, "no_start": 3}, done, Path("/x/y.zarr"))
         assert text.splitlines() == [
             "100 points: 97 converged, 3 no start",
-            "20 found in the store, 80 computed in 4 s at 20 lanes/s, 90% of lane-steps useful",
+            "no start: the draw leaves no room for the gap (docs/how-to/sweep-from-python.md)",
+            "20 found in the store, 80 computed in 4 s at 20 lanes/s (compilation included), "
+            "90% of lane-steps useful",
             "store: /x/y.zarr",
             "read it: ssmbias.open_sweep('/x/y.zarr')",
         ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["seed=1"], ["seed=1", "hydra.run.dir=/out"]),
+        (["seed=1", "hydra.run.dir=out"], ["seed=1", "hydra.run.dir=/out"]),
+        (["store=a b", "seed=1"], ["seed=1", "store='{cwd}/a b'"]),
+        (["store=/x", "hydra.run.dir=out"], ["store=/x", "hydra.run.dir=/out"]),
+    ],
+)
+def test_command_to_go_on_names_one_absolute_folder(typed, expected, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("sys.orig_argv", ["python", "sweep.py", *typed])
+    monkeypatch.chdir(tmp_path)
+    config = OmegaConf.create({"mode": RunMode.RUN, "runtime": {"output_dir": "/out"}})
+    store = dict(word.split("=") for word in typed).get("store")
+    found = shlex.split(launch._resume_command(config, store))
+    assert found[2:] == [word.format(cwd=tmp_path) for word in expected]
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
@@ -272,7 +359,8 @@ def test_it_is_quiet_in_a_pipe_and_sums_up(uninterrupted) -> None:
     _, done = uninterrupted
     said = [line for line in done.stdout.splitlines() if "[HYDRA]" not in line]
     assert said[0] == "150 points: 150 converged"
-    assert re.match(r"150 computed in \S+ s at \S+ lanes/s, \d+% of lane-steps useful", said[1])
+    rate = r"at \S+ lanes/s \(compilation included\), \d+% of lane-steps useful"
+    assert re.fullmatch(rf"150 computed in \S+ s {rate}", said[1])
     assert said[2].startswith("store: /")
     assert len(said) == 4
     assert not re.search("[\r\x1b━]", done.stdout + done.stderr)
@@ -300,9 +388,10 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(uninterrupted, tmp_
     kept = len(list(store.glob("blocks/[0-9]*.json")))
     assert 2 <= kept < 19  # of 150 points in blocks of 8
     last = err.strip().splitlines()[-1]
-    assert last.startswith("interrupted; to go on: ")
-    words = shlex.split(last.removeprefix("interrupted; to go on: "))
-    again = command(*words[2:], cwd=tmp_path, script=words[1], JAX_NUM_CPU_DEVICES="1")
+    start = f"interrupted; {8 * kept} of 150 points are kept; to go on: "
+    assert last.startswith(start)
+    typed = shlex.split(last.removeprefix(start))
+    again = command(*typed[2:], cwd=tmp_path, script=typed[1], JAX_NUM_CPU_DEVICES="1")
     assert again.returncode == 0, again.stderr
     assert f"{8 * kept} found in the store, {150 - 8 * kept} computed" in again.stdout
     assert f"resuming: {8 * kept} of 150 points found in the store" in again.stderr
@@ -332,7 +421,7 @@ def job(job, folder):
         raise RuntimeError("broken on purpose")
     (folder / "devices").write_text(f"{len(jax.local_devices())} {os.environ['XLA_FLAGS']}")
     return launch.HOLDS
-launch.run(sweep.parse, job, "sweep", sweep.KNOWN)
+launch.run(sweep.parse, job, "sweep", sweep.KNOWN, announced=False, texts=sweep.TEXTS)
 """
 
 
@@ -352,6 +441,7 @@ def test_joblib_runs_jobs_side_by_side(stand_in, tmp_path) -> None:
     assert errors(done) == [
         "error: job 1: seq_len=8: must be odd in the setting of Theorem 1; use 7 or 9"
     ]
+    assert "to go on after an interruption: " in done.stderr
     # Two workers share the cores, and the flags came before the backend was set up.
     number = max(1, launch.usable_cores() // 2)
     seen = (tmp_path / "out" / "0" / "devices").read_text()

@@ -163,9 +163,11 @@ def test_a_start_without_room_for_its_gap_is_no_error_of_the_grid():
     [
         ({}, {}, ["grid", "empty", "seed"]),
         ([1], {}, ["grid", "mapping"]),
-        ({"strenght": [1]}, {}, ["'strenght'", "did you mean strength?", "Known", "init_scale"]),
-        ({"κ": [7]}, {}, ["'κ'", "Known"]),
-        ({3: [7]}, {}, ["3", "Known"]),
+        ({"strenght": [1]}, {}, ["'strenght'", "did you mean strength?", "known", "init_scale"]),
+        ({"rho": [1]}, {}, ["'rho'", "did you mean strength?", "known"]),
+        ({"colour": [7]}, {}, ["'colour'; known: seed"]),
+        ({3: [7]}, {}, ["3", "known"]),
+        ({"seq_len": [5, 7]}, {}, ["'seq_len' is an argument of sweep, not an axis"]),
         ({"seed": []}, {}, ["seed", "no values"]),
         ({"seed": "range(0)"}, {}, ["seed", "no values"]),
         ({"seed": [1, 2, 1]}, {}, ["seed", "1 is there twice"]),
@@ -229,6 +231,16 @@ def test_what_does_not_fit_is_refused(tmp_path):
     require_room(small)
     with pytest.raises(ValueError, match=r"10 points take 2\.\d\d kB of memory, and 100 B"):
         require_room(small, memory=100)
+
+
+def test_place_that_takes_no_files_is_not_called_full(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: pytest.fail("asked for space first"))
+    with pytest.raises(ValueError, match=r"cannot be written to .Permission denied.; give another"):
+        require_room(Estimate(10, 0, 6000), tmp_path / "new")
 
 
 def test_what_a_store_holds_already_need_not_fit_again(tmp_path, monkeypatch):

@@ -108,7 +108,7 @@ class Ends(NamedTuple):
     log_gap: Float[Array, " point"]
     num_steps: Int[Array, " point"]
     num_rejected: Int[Array, " point"]
-    lane_steps: Int[Array, ""]
+    lane_steps: Float[Array, ""]
 
 
 def run_points(

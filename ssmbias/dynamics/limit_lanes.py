@@ -258,7 +258,7 @@ def _refill(loop: _Loop, queue: Queue) -> _Loop:
 
 def run_queue(
     queue: Queue, limits: Limits, seq_len: int, num_lanes: int
-) -> tuple[Results, Int[Array, ""]]:
+) -> tuple[Results, Float[Array, ""]]:
     """Run every point of the queue; also the number of lane-steps spent, idle ones included."""
     state_dim, num_points = queue.a0.shape
     count = jnp.zeros(num_points, jnp.int32)
@@ -289,4 +289,5 @@ def run_queue(
         return jax.lax.cond(jnp.any(done), lambda x: _refill(x, queue), lambda x: x, loop)
 
     loop = jax.lax.while_loop(lambda loop: jnp.any(loop.lanes.slot < num_points), body, loop)
-    return loop.results, loop.rounds * (_STEPS_PER_ROUND * num_lanes)
+    # As a float: a large queue of an accelerator would leave the range of int32.
+    return loop.results, loop.rounds.astype(jnp.float64) * (_STEPS_PER_ROUND * num_lanes)

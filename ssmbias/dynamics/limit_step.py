@@ -157,17 +157,18 @@ def _motion(
     return Position((top + phi[None]) / clock[None], quotient / clock)
 
 
-def _stored(make: Callable[[], Position], like: Position, rtol: Float[Array, ""]) -> Position:
+def _stored(make: Callable[[], Position], like: Position, phase: Int[Array, " lane"]) -> Position:
     """`make()`, computed once and kept in memory.
 
     XLA's CPU backend would otherwise fuse a slope into each of the later stages that use it, and
     compute it anew in every one: a third of the speed. What comes out of a loop is stored; that
-    this loop has one trip must not be known when it is compiled, or it is dissolved. Other
-    backends keep slopes by themselves, and would wait for the host at every loop.
+    this loop has one trip must not be known when it is compiled, or it is dissolved: so it is read
+    off the lanes, whose phases are never negative. Other backends keep slopes by themselves, and
+    would wait for the host at every loop.
     """
     if jax.default_backend() != "cpu":
         return make()
-    trips = (rtol < 1.0).astype(jnp.int32)  # LimitConfig sees to it
+    trips = (phase[0] >= 0).astype(jnp.int32)
     empty = (jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, like))
     _, made = jax.lax.while_loop(lambda c: c[0] < trips, lambda c: (c[0] + 1, make()), empty)
     return made
@@ -210,7 +211,7 @@ def trial_step(
                 at = survey(there, log_gap, strength, seq_len)
             return _motion(at, phase, strength, seq_len)
 
-        slope = _stored(slope_there, position, rtol)
+        slope = _stored(slope_there, position, phase)
         tails.append(slope.tail)
         growths.append(slope.growth)
     end = Position(

@@ -108,7 +108,7 @@ def diagram_arrays(data: xr.Dataset) -> tuple[Arrays, dict[str, int]]:
     Raises:
       ValueError: the sweep is not finished, or has not the axes for a diagram.
     """
-    grid, horizon = _require_diagram(data)
+    grid, horizon = _read_diagram(data)
     counts = summarise(data)
     simulated = np.where(data["outcome"].to_numpy() == 0, data["error"].to_numpy(), np.nan)
     axes = dict(grid.axes)
@@ -164,26 +164,44 @@ def diagram_arrays(data: xr.Dataset) -> tuple[Arrays, dict[str, int]]:
     return arrays, counts
 
 
-def _require_diagram(data: xr.Dataset) -> tuple[Grid, int]:
-    grid = Grid.from_json(data.attrs["grid"])
-    settings = json.loads(data.attrs["settings"])
+def require_diagram(grid: Grid, trainable: str = "a") -> None:
+    """Refuse a sweep that makes no diagram; this can be known before it is run.
+
+    Args:
+      grid: the points.
+      trainable: leaves that are trained.
+
+    Raises:
+      ValueError: the axes are not those of a diagram, or M1 to M3 say nothing about the setting.
+
+    Example:
+      >>> from ssmbias.sweeps import make_grid
+      >>> axes = {"strength": [0, 1e-9, 1], "relative_gap": [1e-3, 1e-2]}
+      >>> require_diagram(make_grid(axes))
+    """
     if "gap" in grid.names:
         raise ValueError("gap: a diagram needs the gap as a part of init_scale; give relative_gap")
     for name in ("strength", "relative_gap"):
         values = dict(grid.axes).get(name, ())
-        if sum(value > 0 for value in values) < 2:
+        positive = sum(value > 0 for value in values)
+        if positive < 2:
             raise ValueError(
-                f"{name}: the store has {len(values)} values, and a diagram needs two or more "
-                f"that are positive, such as {name}=logspace(-8,-1,15)"
+                f"{name}: positive values: {positive}, and a phase diagram needs two or more, "
+                f"such as {name}=logspace(-8,-1,15)"
             )
     if min(dict(grid.axes)["relative_gap"]) <= 0:
         raise ValueError("relative_gap=0: an exact tie has no place on a logarithmic axis")
     if grid.state_dim < 3:
         raise ValueError("state_dim=2: two entries have no freedom left to err; take 3 or more")
-    if settings.get("trainable") != "a":
-        raise ValueError(
-            f"trainable={settings.get('trainable')!r}: M1 to M3 are about training a alone"
-        )
+    if trainable != "a":
+        raise ValueError(f"trainable={trainable!r}: M1 to M3 are about training a alone")
+
+
+def _read_diagram(data: xr.Dataset) -> tuple[Grid, int]:
+    """Grid and horizon of a finished sweep that makes a diagram."""
+    grid = Grid.from_json(data.attrs["grid"])
+    settings = json.loads(data.attrs["settings"])
+    require_diagram(grid, settings.get("trainable"))
     missing = int((data["outcome"].to_numpy() < 0).sum())
     if missing:
         raise ValueError(

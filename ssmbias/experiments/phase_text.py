@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ssmbias.experiments.phase_numbers import GapRow, ReachRow, boundary_strengths
+from ssmbias.report.phase_parts import median
 from ssmbias.report.style import Arrays
 
 _FIGURES = (
@@ -23,8 +24,27 @@ _FIGURES = (
     (
         "phase_parting",
         "Relative difference between the predicted error (M1 without poison, M3 up to a defect "
-        "D of 1, M2 beyond) and the simulated one.",
+        "D of 1, M2 beyond) and the simulated one. The line for M2 is at ten times the strength "
+        "of the one in the map.",
     ),
+)
+
+_TERMS = (
+    "κ: length of the training sequences; d: number of states; a: the diagonal of the state "
+    "matrix, which alone is trained; S_m: the sum of all a_j^m.",
+    "ρ: poison strength, the weight of the special sequence (lag 1) against the baseline one "
+    "(lag κ−1); 0 is clean data. Poison is called strong beyond ρ = (κ−1)/d.",
+    "Init scale: largest value that an entry of the start can have. Δ: the gap, largest entry "
+    "minus second largest at the start; relative gap: Δ / init scale.",
+    "Error: largest difference of the impulse responses of student and teacher, divided by d.",
+    "ρ₀ = (κ−1) a₁(0)^(κ−2): the onset, strength from which on poison drives the largest entry "
+    "a₁ of the start as much as the baseline does.",
+    "D: the defect, essentially what S_1 has grown to when the baseline takes over from poison; "
+    "what M3 leaves out is of the order of D.",
+    "r: (ρ + ρ₀)/Δ of the two nearly tied entries that err like the start with all its entries.",
+    "M1: where the clean flow ends, exact. M2: limit for ρ → ∞. M3: the passage map, for weak "
+    "poison (small D): entries grow unhindered by S_1 and then drift to S_1 = 1. M4: limit from "
+    "an exact tie.",
 )
 
 
@@ -55,8 +75,12 @@ def report_text(
         f"{arrays['error'].size} trajectories ({ends}): {len(arrays['seed'])} seeds, "
         f"{len(arrays['strength'])} strengths, {len(arrays['relative_gap'])} gaps, "
         f"{len(arrays['init_scale'])} init scales. Errors are normalised, over "
-        f"{int(arrays['horizon'])} lags; medians over the seeds. Predictions are theory only "
-        "(docs/theory.md, M1 to M4).",
+        f"{int(arrays['horizon'])} lags; medians over the seeds. Predictions are theory only.",
+        "",
+        *(f"- {term}" for term in _TERMS),
+        "",
+        "Derivations: docs/theory.md, M1 to M4. Columns of phase_diagram.csv and arrays of "
+        "phase_diagram.npz: docs/results-schema.md, section “The report of a phase diagram”.",
         "",
     ]
     for name, caption in _FIGURES:
@@ -64,9 +88,11 @@ def report_text(
     lines += [
         "## Errors along the strength",
         "",
-        "Turns: how often the median error changes direction as ρ grows, by 1 % or more.",
+        "Largest: among ρ > 0; the error at ρ = 0 may be larger still. Turns: how often the "
+        "median error changes direction as ρ > 0 grows, by 1 % or more.",
         "",
-        "| init scale | gap / scale | ρ = 0 | weakest ρ | largest | at ρ | ρ = 1 | strongest ρ "
+        "| init scale | relative gap | ρ = 0 | weakest ρ > 0 | largest | at ρ | ρ next to 1 "
+        "| strongest ρ "
         "| turns |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         *map(_gap_line, _few(rows)),
@@ -81,27 +107,37 @@ def report_text(
         "",
         "## Where M3 and simulation part",
         "",
-        "| predicted | for D up to | medians | within | largest difference | also within, for D "
-        "from twice that to 1 |",
+        "M3 claims to be within the difference of the first column for D up to that of the second. "
+        "The last column is a control: of the points beyond the claim, with D from twice that "
+        "bound to 1, the share that happens to be within the same difference. It has to be well "
+        "below 100 %, or the bound would tell nothing. Differences are relative, medians over the "
+        "seeds.",
+        "",
+        "| difference | D up to | points | of them within | largest difference | within, beyond "
+        "the claim |",
         "|---:|---:|---:|---:|---:|---:|",
         *map(_reach_line, reach),
         "",
         "## Lines",
         "",
-        "Strengths at which the error first reaches a level, within the range of the passage map: "
-        "simulated over predicted.",
+        "Strengths at which the error first rises to a level, simulated over predicted, where D ≤ "
+        f"{float(arrays['valid_defect']):.2g} (M3 good to 10 % of the error). These are ratios of "
+        "strengths: below the onset the error hardly depends on ρ, and a few per cent of the error "
+        "are a large factor of ρ. Hence the last column.",
         "",
-        "| error | r | gaps and init scales | median | furthest from 1 |",
-        "|---:|---:|---:|---:|---:|",
+        "| error | r | gaps and init scales | median | furthest from 1 | the same, predicted "
+        "ρ > ρ₀ |",
+        "|---:|---:|---:|---:|---:|---:|",
     ]
+    height = median(arrays["onset"])[0]
     for level, ratio in zip(arrays["levels"], arrays["level_ratio"], strict=True):
         simulated, predicted = boundary_strengths(arrays, float(level))
-        off = (simulated / predicted)[np.isfinite(predicted)]
-        shown = [f"{level:.0e}", f"{ratio:.3g}", str(off.size)]
-        if off.size:
-            furthest = off[np.argmax(np.abs(np.log(off)))]
-            shown += [f"{np.median(off):.3f}", f"{furthest:.3f}"]
-        lines.append(_line(shown + ["–"] * (5 - len(shown))))
+        off = simulated / predicted
+        usable = np.isfinite(off)
+        shown = [f"{level:.0e}", f"{ratio:.3g}", str(int(usable.sum()))]
+        shown += [f"{np.median(off[usable]):.3f}" if usable.any() else "–"]
+        shown += [_furthest(off[usable]), _furthest(off[usable & (predicted > height)])]
+        lines.append(_line(shown))
     onset = np.nanmedian(arrays["onset"], axis=(0, 1, 2))
     lines += [
         "",
@@ -131,6 +167,10 @@ def _gap_line(row: GapRow) -> str:
 def _reach_line(row: ReachRow) -> str:
     cells = [f"{row.level:.0%}", f"{row.defect:.2g}", str(row.points), f"{row.within:.1%}"]
     return _line([*cells, f"{row.largest:.2g}", f"{row.outside:.1%}"])
+
+
+def _furthest(ratios: np.ndarray) -> str:
+    return f"{ratios[np.argmax(np.abs(np.log(ratios)))]:.3f}" if ratios.size else "–"
 
 
 def _line(cells: Sequence[str]) -> str:

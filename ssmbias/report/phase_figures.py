@@ -126,7 +126,7 @@ def phase_map_figure(arrays: Arrays) -> Figure:
             Line2D([], [], ls="--", **plain, label=r"onset $\rho_0=(\kappa-1)\,a_1(0)^{\kappa-2}$"),
             Line2D([], [], ls="-.", **_WHITE, label=_valid_label(arrays, "valid_defect", "10 %")),
             Line2D([], [], ls=(0, (5, 1)), **_WHITE, label=r"$D=1$: $S_1$ reaches 1 before escape"),
-            Line2D([], [], ls=":", **_WHITE, label=r"strong (M2), $\rho=(\kappa-1)/d$"),
+            Line2D([], [], ls=":", **_WHITE, label=r"M2, from $\rho=(\kappa-1)/d$ on"),
         ]
         _legend_below(figure, handles)
     return figure
@@ -191,7 +191,7 @@ def parting_figure(arrays: Arrays) -> Figure:
                    label=_valid_label(arrays, "fine_defect", "1 %")),
             Line2D([], [], ls="-.", **_WHITE, label=_valid_label(arrays, "valid_defect", "10 %")),
             Line2D([], [], ls=(0, (5, 1)), **_WHITE, label=r"$D=1$: from M3 to M2"),
-            Line2D([], [], ls=":", **_WHITE, label=r"M2: $(\kappa-1)/(\rho d)=0.1$"),
+            Line2D([], [], ls=":", **_WHITE, label=r"M2, at $\rho=10\,(\kappa-1)/d$"),
         ]  # fmt: skip
         _legend_below(figure, handles)
     return figure

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,13 @@ AXES = ("seed", "strength", "gap", "init_scale")
 """What a point is made of. A grid may give `relative_gap` = gap / init_scale instead of `gap`."""
 
 _ORDER = ("seed", "strength", "gap", "relative_gap", "init_scale")
+_ARGUMENTS = ("seq_len", "state_dim")
+_SYMBOLS = {
+    **dict.fromkeys(("rho", "ρ"), "strength"),
+    **dict.fromkeys(("kappa", "κ"), "seq_len"),
+}
 MAX_SEED = 2**32 - 1
+MAX_SEQ_LEN = 201
 
 DEFAULTS: Mapping[str, Number] = {
     "seed": 0,
@@ -146,6 +152,11 @@ def make_grid(grid: Mapping[str, Any], seq_len: int = 7, state_dim: int = 10) ->
       (('seed', 'strength'), (2, 5), 10)
     """
     seq_len = require_seq_len(seq_len, minimum=5, odd=True)
+    if seq_len > MAX_SEQ_LEN:
+        raise ValueError(
+            f"seq_len={seq_len}: at most {MAX_SEQ_LEN} here, because the code that is "
+            "compiled grows with it; simulate_theorem1 takes longer ones, slowly"
+        )
     state_dim = require_int("state_dim", state_dim, minimum=2)
     if not isinstance(grid, Mapping):
         raise ValueError(f"grid={grid!r}: expected a mapping such as {{'seed': range(64)}}")
@@ -155,10 +166,15 @@ def make_grid(grid: Mapping[str, Any], seq_len: int = 7, state_dim: int = 10) ->
             "{'seed': range(64), 'strength': 'logspace(-9, 3, 60)'}"
         )
     for name in grid:
+        if name in _ARGUMENTS:
+            raise ValueError(
+                f"grid: {name!r} is an argument of sweep, not an axis; give it one value, as in "
+                f"ssmbias.sweep(grid, {name}=7)"
+            )
         if name not in _ORDER:
-            close = difflib.get_close_matches(str(name), _ORDER, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise ValueError(f"grid: unknown axis {name!r}; {hint}Known: {', '.join(_ORDER)}")
+            close = close_name(str(name), _ORDER)
+            hint = f"did you mean {close}? " if close else ""
+            raise ValueError(f"grid: unknown axis {name!r}; {hint}known: {', '.join(_ORDER)}")
     if "gap" in grid and "relative_gap" in grid:
         raise ValueError(
             "grid: gap and relative_gap are both given, and gap = relative_gap * init_scale; "
@@ -166,6 +182,20 @@ def make_grid(grid: Mapping[str, Any], seq_len: int = 7, state_dim: int = 10) ->
         )
     axes = tuple((name, _axis(name, grid[name])) for name in _ORDER if name in grid)
     return Grid(axes, seq_len, state_dim)
+
+
+def close_name(name: str, known: Iterable[str]) -> str | None:
+    """The name that was meant, if one of the known ones is close or stands for the same symbol.
+
+    Example:
+      >>> close_name("rho", AXES), close_name("seeds", AXES), close_name("x", AXES)
+      ('strength', 'seed', None)
+    """
+    known = tuple(known)
+    meant = _SYMBOLS.get(name.lower())
+    if meant in known:
+        return meant
+    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 
 def _axis(name: str, value: Any) -> tuple[Number, ...]:
@@ -223,6 +253,8 @@ def _seed(name: str, value: Any) -> int:
 def _real(name: str, value: Any) -> float:
     if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_):
         raise ValueError(f"{name}={value!r}: expected a number, or a text such as 'range(64)'")
+    if isinstance(value, np.floating) and not isinstance(value, np.float64):
+        raise ValueError(f"{name}={value!r}: has type {value.dtype}; pass float64, or a number")
     try:
         x = float(value) + 0.0  # -0.0 is 0.0
     except OverflowError:

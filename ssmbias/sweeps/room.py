@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,12 +34,14 @@ class Estimate(NamedTuple):
     bytes_on_disk: int
 
 
-def estimate(grid: Grid, saved_times: int = 0) -> Estimate:
+def estimate(grid: Grid, saved_times: int = 0, num_leaves: int = 1, working: int = 0) -> Estimate:
     """Say what a sweep over `grid` takes, by arithmetic.
 
     Args:
       grid: the grid.
       saved_times: number of times at which states are kept, besides the last one.
+      num_leaves: how many of a, b, c are kept.
+      working: bytes that the engine itself takes while it runs.
 
     Returns:
       An `Estimate`.
@@ -49,9 +53,10 @@ def estimate(grid: Grid, saved_times: int = 0) -> Estimate:
     """
     state = 8 * grid.state_dim
     saved = saved_times * (state + 8)
-    per_point = _SCALARS + state + saved
-    # The largest variable is held twice, as it was read and as it is handed out.
-    in_memory = grid.num_points * (per_point + _INPUTS + max(state, saved))
+    per_point = _SCALARS + num_leaves * state + saved
+    # The start, and once more while equal ones are looked for; the largest variable is held twice,
+    # as it was read and as it is handed out.
+    in_memory = grid.num_points * (per_point + _INPUTS + 2 * state + max(state, saved)) + working
     on_disk = int(grid.num_points * per_point * _FILLED_UP) + _METADATA
     return Estimate(grid.num_points, in_memory, on_disk)
 
@@ -69,7 +74,7 @@ def require_room(
         tell is not checked.
 
     Raises:
-      ValueError: there is less memory or disk than is needed.
+      ValueError: there is less memory or disk than is needed, or a new folder cannot be made.
 
     Example:
       >>> require_room(Estimate(10**9, 2**40, 2**40), memory=2**33)
@@ -91,12 +96,27 @@ def require_room(
     place = folder
     while not place.is_dir() and place != place.parent:
         place = place.parent
+    if place != folder:
+        _require_writable(folder, place)
     free = shutil.disk_usage(place).free
     if needed > free:
         raise ValueError(
             f"store={str(folder)!r}: {estimate.points} points take up to {_size(needed)} of disk, "
             f"and {_size(free)} are free; make room, choose another disk, or take fewer values"
         )
+
+
+def _require_writable(folder: Path, place: Path) -> None:
+    """Try to write, which also tells on file systems that take no files, such as /proc."""
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as err:
+        if err.errno not in {errno.ENOSPC, errno.EDQUOT}:  # that is said with numbers
+            raise ValueError(
+                f"store={str(folder)!r}: {place} cannot be written to ({err.strerror}); give "
+                "another folder"
+            ) from err
 
 
 def _held(folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,8 +15,8 @@ from ssmbias._checks import require_x64
 from ssmbias.sweeps.blocks import Schema, Variable
 from ssmbias.sweeps.grid import Grid, make_grid
 from ssmbias.sweeps.room import estimate, require_room
-from ssmbias.sweeps.settings import SweepSettings
-from ssmbias.sweeps.solve import local_devices, points_at_a_time, solve
+from ssmbias.sweeps.settings import SweepSettings, settings_from
+from ssmbias.sweeps.solve import local_devices, points_at_a_time, solve, working_memory
 from ssmbias.sweeps.starts import OUTCOMES, starts_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class SweepProgress(NamedTuple):
       seconds: since this call began to compute.
       counts: points per name of outcome, of all that are done.
       resumed: points that were found in the store.
-      utilisation: part of the lane-steps so far that belonged to a run.
+      utilisation: part of the lane-steps so far that belonged to a run; nan where the solver
+        does not count them.
     """
 
     done: int
@@ -66,8 +68,8 @@ def sweep(
     In the setting of Theorem 1: the flow of $\mathrm{diag}(A)$ with $B = C^\top = 1$, sequence
     length $\kappa$ and poison strength $\rho$, from the paper's starts (seed, init scale, and the
     gap $a_1 - a_2$; `ssmbias.models.reference_start`). Runs share lanes that are refilled from a
-    queue and are spread over all devices of the process; with several processes
-    (`jax.distributed`) each takes some of the blocks.
+    queue and, with the solver for limits, are spread over all devices of the process; with several
+    processes (`jax.distributed`) each takes some of the blocks.
 
     Args:
       grid: axis names `seed`, `strength`, `gap` or `relative_gap` (= gap / init scale),
@@ -102,9 +104,7 @@ def sweep(
       Slutzky et al. (2025), arXiv:2410.10473, Theorem 1.
     """
     require_x64("sweep")
-    return run_sweep(
-        make_grid(grid, seq_len, state_dim), SweepSettings(**settings), store, progress
-    )
+    return run_sweep(make_grid(grid, seq_len, state_dim), settings_from(settings), store, progress)
 
 
 def run_sweep(
@@ -115,8 +115,15 @@ def run_sweep(
 ) -> xr.Dataset:
     """`sweep` for a checked grid and checked settings; the same results and errors."""
     require_x64("sweep")
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress={progress!r}: give a function of a SweepProgress, or None")
+    if store is not None:
+        if not isinstance(store, str | Path) or not str(store):
+            raise ValueError(f"store={store!r}: give the path of a folder, or None")
+        store = Path(store).expanduser()
     devices = local_devices(settings.devices)
-    require_room(estimate(grid, len(settings.save_times)), store)
+    working = working_memory(grid.state_dim, settings, devices)
+    require_room(estimate(grid, len(settings.save_times), settings.num_leaves, working), store)
     points = grid.points()
     starts = starts_of(points, grid.state_dim)
     if not starts.usable.any():
@@ -124,7 +131,7 @@ def run_sweep(
             f"grid: none of its {grid.num_points} points can be started, because another entry of "
             "each draw lies within the gap; take smaller gaps or other seeds"
         )
-    opened = _open(grid, settings, store, points_at_a_time(grid.state_dim, devices))
+    opened = _open(grid, settings, store, points_at_a_time(grid.state_dim, settings, devices))
     found = opened.finished()
     begin = time.perf_counter()
     codes = np.full(grid.num_points, -1, np.int64)
@@ -143,7 +150,7 @@ def run_sweep(
                     seconds=time.perf_counter() - begin,
                     counts={name: number for name, number in counts.items() if number},
                     resumed=resumed,
-                    utilisation=useful / spent if spent else 1.0,
+                    utilisation=useful / spent if spent else math.nan,
                 )
             )
 
@@ -239,14 +246,17 @@ def _open(
 
 def _gathered(store: Store, on_disk: bool) -> xr.Dataset:
     """Everything that was computed, by whichever process."""
-    data_there = jax.process_count() == 1
-    if not data_there:
+    if jax.process_count() > 1:
         from jax.experimental import multihost_utils  # noqa: PLC0415
 
         if on_disk:
             multihost_utils.sync_global_devices("ssmbias.sweep: every process has written")
         else:
             _exchange(store, multihost_utils.process_allgather)
+        if not store.finished().all():
+            raise ValueError(
+                "store: blocks of other processes are missing; give a folder that all of them see"
+            )
     return store.dataset()
 
 

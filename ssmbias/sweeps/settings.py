@@ -6,15 +6,14 @@ Knows nothing of hydra: scripts/sweep.py turns a configuration tree into a plain
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ssmbias._checks import require_choice, require_int, require_number
-from ssmbias.sweeps.grid import Grid, make_grid
+from ssmbias.sweeps.grid import Grid, close_name, make_grid
 from ssmbias.sweeps.room import estimate, require_room
 from ssmbias.sweeps.values import parse_values
 
@@ -41,7 +40,8 @@ class SweepSettings:
       horizon: number of lags H over which the generalisation error is taken.
       block_size: largest number of points that are computed, stored and lost together; `None`
         is as many as the devices are given at a time.
-      devices: how many of the process's devices share the points; `None` means all.
+      devices: how many of the process's devices share the points; `None` means all. Only the
+        solver for limits runs on more than one.
     """
 
     solver: str = "auto"
@@ -80,6 +80,11 @@ class SweepSettings:
     def leaves(self) -> tuple[str, ...]:
         """The trained leaves, such as ("a", "b")."""
         return tuple(self.trainable)
+
+    @property
+    def num_leaves(self) -> int:
+        """How many leaves are stored: a always is."""
+        return len({"a", *self.leaves})
 
     @property
     def uses_limit(self) -> bool:
@@ -157,11 +162,7 @@ def from_mapping(mapping: Mapping[str, Any]) -> SweepJob:
     """
     for key in mapping:
         if key not in DEFAULT_MAPPING:
-            close = difflib.get_close_matches(str(key), DEFAULT_MAPPING, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise ValueError(
-                f"{key}={mapping[key]!r}: unknown key; {hint}known are {', '.join(DEFAULT_MAPPING)}"
-            )
+            raise _unknown("key", key, mapping[key], DEFAULT_MAPPING)
     for key, default in DEFAULT_MAPPING.items():
         if key not in mapping:
             raise ValueError(f"{key}: missing; the default is {key}={default!r}")
@@ -171,11 +172,42 @@ def from_mapping(mapping: Mapping[str, Any]) -> SweepJob:
             f"nothing to do: give at least one of {', '.join(_AXES)}, such as "
             "strength='logspace(-9,3,60)' seed='range(64)'"
         )
-    settings = SweepSettings(**{f.name: mapping[f.name] for f in fields(SweepSettings)})
+    settings = settings_from({f.name: mapping[f.name] for f in fields(SweepSettings)})
     grid = make_grid(axes, mapping["seq_len"], mapping["state_dim"])
     job = SweepJob(grid, settings, mapping["store"], mapping["report"])
-    require_room(estimate(grid, len(settings.save_times)), job.store)
+    require_room(estimate(grid, len(settings.save_times), settings.num_leaves), job.store)
     return job
+
+
+def settings_from(mapping: Mapping[str, Any]) -> SweepSettings:
+    """Build settings from some of their fields; the others keep their defaults.
+
+    Args:
+      mapping: names of fields of `SweepSettings` with values.
+
+    Returns:
+      Checked settings.
+
+    Raises:
+      ValueError: there is no such setting, or its value is impossible.
+
+    Example:
+      >>> settings_from({"horizon": 40}).horizon
+      40
+    """
+    known = [f.name for f in fields(SweepSettings)]
+    for key, value in mapping.items():
+        if key in _AXES:
+            raise ValueError(f"{key}={value!r}: is an axis; give it in the grid, {{{key!r}: ...}}")
+        if key not in known:
+            raise _unknown("setting", key, value, known)
+    return SweepSettings(**mapping)
+
+
+def _unknown(what: str, key: Any, value: Any, known: Iterable[str]) -> ValueError:
+    close = close_name(str(key), known)
+    hint = f"did you mean {close}? " if close else ""
+    return ValueError(f"{key}={value!r}: unknown {what}; {hint}known are {', '.join(known)}")
 
 
 def _trainable(value: Any) -> str:
@@ -206,7 +238,10 @@ def _save_times(value: Any) -> tuple[float, ...]:
     if any(time < 0 for time in times) or any(
         late <= early for early, late in itertools.pairwise(times)
     ):
-        raise ValueError(f"save_times={_short(times)}: times are 0 or greater, and ascend")
+        raise ValueError(
+            f"save_times={_short(times)}: times are 0 or greater, and ascend; sort them, or write "
+            "logspace(0,9,40)"
+        )
     return times
 
 

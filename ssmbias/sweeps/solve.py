@@ -33,8 +33,11 @@ _SHARD = "shard"
 # Rows that a batch of the engines for single runs is padded to at least.
 _SMALLEST_BATCH = 64
 _FLOW_BATCH = 32
-# Points that a CPU device is given at a time: a second or less of work, many times its lanes.
-_CPU_QUEUE = 4096
+_THEOREM1_BLOCK = 1024
+# Points that a CPU device is given at a time: a second or less of work, many times its lanes; and
+# entries, for memory's sake. Twice the memory that was measured, in arrays of all entries.
+_LARGEST_QUEUE, _SMALLEST_QUEUE, _QUEUE_ENTRIES = 4096, 64, 1 << 21
+_ARRAYS_OF_A_QUEUE = 80
 # An accelerator steps as many lanes as half its memory holds: a step keeps about this many arrays
 # of a lane's size.
 _ARRAYS_PER_STEP = 64
@@ -45,8 +48,8 @@ class Found(NamedTuple):
 
     Attributes:
       values: arrays by variable, one row a point.
-      useful: lane-steps that belong to a run.
-      spent: lane-steps in all, those of idle lanes included.
+      useful: lane-steps of the engine for limits that belong to a run.
+      spent: its lane-steps in all, those of idle lanes included.
     """
 
     values: dict[str, np.ndarray]
@@ -71,9 +74,19 @@ def local_devices(number: int | None) -> tuple[Any, ...]:
     return devices[:number]
 
 
-def points_at_a_time(state_dim: int, devices: Sequence[Any]) -> int:
-    """Points that keep all devices busy."""
-    return _size_of_queue(state_dim, devices[0])[1] * len(devices)
+def points_at_a_time(state_dim: int, settings: SweepSettings, devices: Sequence[Any]) -> int:
+    """Points that keep the devices busy for a while, seconds rather than minutes."""
+    if settings.uses_limit:
+        return _size_of_queue(state_dim, devices[0])[1] * len(devices)
+    return _THEOREM1_BLOCK if settings.uses_theorem1 else _FLOW_BATCH
+
+
+def working_memory(state_dim: int, settings: SweepSettings, devices: Sequence[Any]) -> int:
+    """Bytes that the engine takes on the host, besides results."""
+    if not settings.uses_limit or devices[0].platform != "cpu":
+        return 0
+    queue = points_at_a_time(state_dim, settings, devices)
+    return _ARRAYS_OF_A_QUEUE * 8 * state_dim * queue
 
 
 def solve(
@@ -109,10 +122,8 @@ def solve(
                 _hand_over(found, a0, log_gap, rho, seq_len, settings)
         elif settings.uses_theorem1:
             found = _theorem1(a0, log_gap, rho, seq_len, settings)
-            useful = spent = int(found["steps"].sum())
         else:
             found = _flow(a0, log_gap, rho, seq_len, settings)
-            useful = spent = int(found["steps"].sum())
         for name, value in found.items():
             values[name][rows] = value
     return Found(values, useful, spent)
@@ -176,7 +187,8 @@ def _size_of_queue(state_dim: int, device: Any) -> tuple[int, int]:
     """
     lanes = default_lanes(state_dim)
     if device.platform == "cpu":
-        return lanes, _CPU_QUEUE
+        fitting = _power_of_two(_QUEUE_ENTRIES // state_dim + 1) // 2
+        return lanes, min(_LARGEST_QUEUE, max(_SMALLEST_QUEUE, fitting))
     memory = (device.memory_stats() or {}).get("bytes_limit")
     while memory and lanes > 1 and lanes * state_dim * 8 * _ARRAYS_PER_STEP > memory // 2:
         lanes //= 2
@@ -220,7 +232,7 @@ def _limits(
                 "outcome": ends.outcome[back],
             }
         )
-        spent += int(ends.lane_steps.astype(np.int64).sum())
+        spent += int(ends.lane_steps.sum())
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, spent
 
 
@@ -260,7 +272,16 @@ def _theorem1_engine(seq_len: int, config: Theorem1Config, horizon: int) -> Call
         run = simulate_theorem1(
             a, seq_len, strength, log_gap=log_gap, save_times=saved, config=config
         )
-        return run, generalization_error(run.a, horizon)
+        found = {
+            "error": generalization_error(run.a, horizon),
+            "loss": run.loss,
+            "a": run.a,
+            "steps": run.num_steps,
+            "outcome": run.outcome,
+        }
+        if run.trajectory is not None:
+            found |= {"a_path": run.trajectory.a, "loss_path": run.trajectory.loss}
+        return found
 
     return jax.jit(jax.vmap(one, (0, 0, 0, None)))
 
@@ -272,21 +293,12 @@ def _theorem1(
     seq_len: int,
     settings: SweepSettings,
 ) -> dict[str, np.ndarray]:
-    """Flows in time by the implicit engine, which pads and splits by itself."""
+    """Flows in time by the implicit engine."""
     number = a0.shape[0]
     length = max(_SMALLEST_BATCH, _power_of_two(number))
     engine = _theorem1_engine(seq_len, Theorem1Config(rtol=settings.rtol), settings.horizon)
     batch = [_padded(x, length) for x in (a0, log_gap, strength)]
-    run, error = engine(*batch, np.array(settings.save_times, np.float64))
-    found = {
-        "error": error,
-        "loss": run.loss,
-        "a": run.a,
-        "steps": run.num_steps,
-        "outcome": run.outcome,
-    }
-    if run.trajectory is not None:
-        found |= {"a_path": run.trajectory.a, "loss_path": run.trajectory.loss}
+    found = engine(*batch, np.array(settings.save_times, np.float64))
     return {name: np.array(value)[:number] for name, value in found.items()}
 
 
