@@ -110,7 +110,7 @@ def against_foundation(quick: bool, repeats: int) -> dict[str, object]:
         points.a0.T[clean], points.log_gap[clean]
     )
     truth[clean] = errors(closed)
-    report: dict[str, object] = {}
+    report: dict[str, Any] = {}
     for rtol in (1e-10, LimitConfig().rtol):
         job = run_limit(points, 7, lanes, rtol)
         ends = job()
@@ -128,9 +128,9 @@ def against_foundation(quick: bool, repeats: int) -> dict[str, object]:
         **describe(common.seconds(job, repeats), steps, float(steps.sum())),
         "worst relative error": float(np.max(np.abs(errors(run.a) / truth - 1))),
     }
-    theirs = report["foundation, rtol 1e-10"]["ms per trajectory"]  # type: ignore[index]
+    theirs = report["foundation, rtol 1e-10"]["ms per trajectory"]
     for name in [name for name in report if name.startswith("limit")]:
-        ours = report[name]["ms per trajectory"]  # type: ignore[index]
+        ours = report[name]["ms per trajectory"]
         report[f"throughput over the foundation: {name}"] = common.ratio(theirs, ours)
     return report
 

@@ -132,7 +132,9 @@ def solve(
 def _empty(num_points: int, state_dim: int, settings: SweepSettings) -> dict[str, np.ndarray]:
     """Arrays of points that were not run."""
     times = len(settings.save_times)
-    values = {name: np.full(num_points, np.nan) for name in ("error", "loss")}
+    values: dict[str, np.ndarray] = {}
+    for name in ("error", "loss"):
+        values[name] = np.full(num_points, np.nan)
     for leaf in dict.fromkeys(("a", *settings.leaves)):
         values[leaf] = np.full((num_points, state_dim), np.nan)
     if times:
@@ -167,12 +169,12 @@ def _limit_engine(
     if len(devices) == 1:
         return jax.jit(shard)
     columns, rows = PartitionSpec(None, _SHARD), PartitionSpec(_SHARD)
-    ends = Ends(*(columns if name == "a" else rows for name in Ends._fields))
+    ends = Ends._make(columns if name == "a" else rows for name in Ends._fields)
     return jax.jit(
         jax.shard_map(
             shard,
             mesh=Mesh(np.array(devices), (_SHARD,)),
-            in_specs=(Points(columns, rows, rows), rows, PartitionSpec()),
+            in_specs=(Points._make((columns, rows, rows)), rows, PartitionSpec()),
             out_specs=(ends, rows),
             check_vma=False,
         )
@@ -217,7 +219,7 @@ def _limits(
         counts = np.array([rows.size for rows in dealt], np.int32)
         filled = [np.pad(rows, (0, capacity - rows.size)) for rows in dealt]
         index = np.concatenate(filled)
-        points = Points(a0[part][index].T, log_gap[part][index], strength[part][index])
+        points = Points._make((a0[part][index].T, log_gap[part][index], strength[part][index]))
         ends, error = jax.device_get(engine(*_placed(points, counts, limits, devices)))
         back = np.empty(number, int)
         back[np.concatenate(dealt)] = np.concatenate(
@@ -244,7 +246,9 @@ def _placed(points: Points, counts: np.ndarray, limits: Any, devices: Sequence[A
     rows, columns, whole = (
         NamedSharding(mesh, PartitionSpec(*spec)) for spec in ((_SHARD,), (None, _SHARD), ())
     )
-    return jax.device_put((points, counts, limits), (Points(columns, rows, rows), rows, whole))
+    return jax.device_put(
+        (points, counts, limits), (Points._make((columns, rows, rows)), rows, whole)
+    )
 
 
 def _hand_over(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -58,7 +59,7 @@ def starts_of(points: dict[str, np.ndarray], state_dim: int) -> Starts:
             continue
         a0[i], log_gap[i] = start.a, start.log_gap
     # Draws with further near ties, which no engine here can follow, count as no start.
-    tied = np.asarray(jax.vmap(is_near_tie)(a0)).any(1)
+    tied = np.asarray(jax.vmap(is_near_tie)(jnp.asarray(a0))).any(1)
     usable = ~np.isnan(a0[:, 0]) & ~tied
     index = index.reshape(-1)
     return Starts(a0[index], log_gap[index], usable[index])
