@@ -108,7 +108,7 @@ def summary(counts: Mapping[str, int], last: SweepProgress | None, store: Path) 
         rate = ""
         if computed and last.seconds:
             rate = f" at {computed / last.seconds:.3g} lanes/s (compilation included)"
-        use = f", {last.utilisation:.0%} of lane-steps useful" if computed else ""
+        use = f", {last.utilisation:.0%} of lane-steps useful" if last.utilisation > 0 else ""
         lines.append(f"{computed} computed in {last.seconds:.3g} s{rate}{use}")
         if last.resumed:
             lines[-1] = f"{last.resumed} found in the store, {lines[-1]}"

@@ -20,6 +20,7 @@ import ssmbias
 from ssmbias import simulate_theorem1, theorem1_limit
 from ssmbias.dynamics import LimitConfig, Outcome, Theorem1Config
 from ssmbias.models import reference_start
+from ssmbias.sweeps import runner as running
 from ssmbias.sweeps import solve as solving
 from ssmbias.sweeps import summarise
 from ssmbias.sweeps.starts import NO_START, starts_of
@@ -244,7 +245,7 @@ def test_jobs_share_compiled_code(monkeypatch):
     ],
 )
 def test_refused_before_any_work(grid, options, message, monkeypatch):
-    monkeypatch.setattr(solving, "solve", None)  # would fail if anything were run
+    monkeypatch.setattr(running, "solve", None)  # would fail if anything were run
     with pytest.raises(ValueError, match=message):
         ssmbias.sweep(grid, **options)
 

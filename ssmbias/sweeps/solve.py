@@ -14,8 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ssmbias.data import theorem1_gram
-from ssmbias.dynamics import FlowConfig, Outcome, Theorem1Config, gradient_flow, simulate_theorem1
+from ssmbias.dynamics import Outcome
 from ssmbias.dynamics.limit import (
     Ends,
     LimitConfig,
@@ -24,16 +23,12 @@ from ssmbias.dynamics.limit import (
     limits_of,
     run_points,
 )
-from ssmbias.metrics import generalization_error, impulse_error
-from ssmbias.models import theorem1_student, theorem1_teacher
+from ssmbias.metrics import generalization_error
+from ssmbias.sweeps.in_time import FLOW_BATCH, THEOREM1_BLOCK, run_flow, run_theorem1
 from ssmbias.sweeps.settings import SweepSettings
 from ssmbias.sweeps.starts import NO_START, Starts
 
 _SHARD = "shard"
-# Rows that a batch of the engines for single runs is padded to at least.
-_SMALLEST_BATCH = 64
-_FLOW_BATCH = 32
-_THEOREM1_BLOCK = 1024
 # Points that a CPU device is given at a time: a second or less of work, many times its lanes; and
 # entries, for memory's sake. Twice the memory that was measured, in arrays of all entries.
 _LARGEST_QUEUE, _SMALLEST_QUEUE, _QUEUE_ENTRIES = 4096, 64, 1 << 21
@@ -78,7 +73,7 @@ def points_at_a_time(state_dim: int, settings: SweepSettings, devices: Sequence[
     """Points that keep the devices busy for a while, seconds rather than minutes."""
     if settings.uses_limit:
         return _size_of_queue(state_dim, devices[0])[1] * len(devices)
-    return _THEOREM1_BLOCK if settings.uses_theorem1 else _FLOW_BATCH
+    return THEOREM1_BLOCK if settings.uses_theorem1 else FLOW_BATCH
 
 
 def working_memory(state_dim: int, settings: SweepSettings, devices: Sequence[Any]) -> int:
@@ -121,9 +116,9 @@ def solve(
             if settings.solver == "auto":
                 _hand_over(found, a0, log_gap, rho, seq_len, settings)
         elif settings.uses_theorem1:
-            found = _theorem1(a0, log_gap, rho, seq_len, settings)
+            found = run_theorem1(a0, log_gap, rho, seq_len, settings)
         else:
-            found = _flow(a0, log_gap, rho, seq_len, settings)
+            found = run_flow(a0, log_gap, rho, seq_len, settings)
         for name, value in found.items():
             values[name][rows] = value
     return Found(values, useful, spent)
@@ -143,16 +138,6 @@ def _empty(num_points: int, state_dim: int, settings: SweepSettings) -> dict[str
     values["steps"] = np.zeros(num_points, np.int32)
     values["outcome"] = np.full(num_points, NO_START, np.int8)
     return values
-
-
-def _padded(array: np.ndarray, length: int) -> np.ndarray:
-    """The first row repeated behind the last one."""
-    extra = length - array.shape[0]
-    return np.concatenate([array, np.repeat(array[:1], extra, axis=0)]) if extra else array
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << max(0, number - 1).bit_length()
 
 
 @functools.lru_cache(maxsize=64)
@@ -189,7 +174,7 @@ def _size_of_queue(state_dim: int, device: Any) -> tuple[int, int]:
     """
     lanes = default_lanes(state_dim)
     if device.platform == "cpu":
-        fitting = _power_of_two(_QUEUE_ENTRIES // state_dim + 1) // 2
+        fitting = 1 << max(0, (_QUEUE_ENTRIES // state_dim).bit_length() - 1)
         return lanes, min(_LARGEST_QUEUE, max(_SMALLEST_QUEUE, fitting))
     memory = (device.memory_stats() or {}).get("bytes_limit")
     while memory and lanes > 1 and lanes * state_dim * 8 * _ARRAYS_PER_STEP > memory // 2:
@@ -263,93 +248,7 @@ def _hand_over(
     rows = np.flatnonzero(found["outcome"] != Outcome.CONVERGED)
     if not rows.size:
         return
-    again = _theorem1(a0[rows], log_gap[rows], strength[rows], seq_len, settings)
+    again = run_theorem1(a0[rows], log_gap[rows], strength[rows], seq_len, settings)
     again["steps"] += found["steps"][rows]
     for name, value in again.items():
         found[name][rows] = value
-
-
-@functools.lru_cache(maxsize=64)
-def _theorem1_engine(seq_len: int, config: Theorem1Config, horizon: int) -> Callable[..., Any]:
-    def one(a: jax.Array, log_gap: jax.Array, strength: jax.Array, times: jax.Array) -> Any:
-        saved = times if times.size else None
-        run = simulate_theorem1(
-            a, seq_len, strength, log_gap=log_gap, save_times=saved, config=config
-        )
-        found = {
-            "error": generalization_error(run.a, horizon),
-            "loss": run.loss,
-            "a": run.a,
-            "steps": run.num_steps,
-            "outcome": run.outcome,
-        }
-        if run.trajectory is not None:
-            found |= {"a_path": run.trajectory.a, "loss_path": run.trajectory.loss}
-        return found
-
-    return jax.jit(jax.vmap(one, (0, 0, 0, None)))
-
-
-def _theorem1(
-    a0: np.ndarray,
-    log_gap: np.ndarray,
-    strength: np.ndarray,
-    seq_len: int,
-    settings: SweepSettings,
-) -> dict[str, np.ndarray]:
-    """Flows in time by the implicit engine."""
-    number = a0.shape[0]
-    length = max(_SMALLEST_BATCH, _power_of_two(number))
-    engine = _theorem1_engine(seq_len, Theorem1Config(rtol=settings.rtol), settings.horizon)
-    batch = [_padded(x, length) for x in (a0, log_gap, strength)]
-    found = engine(*batch, np.array(settings.save_times, np.float64))
-    return {name: np.array(value)[:number] for name, value in found.items()}
-
-
-@functools.lru_cache(maxsize=64)
-def _flow_engine(seq_len: int, config: FlowConfig, horizon: int) -> Callable[..., Any]:
-    def one(a: jax.Array, log_gaps: jax.Array, strength: jax.Array, times: jax.Array) -> Any:
-        state_dim = a.shape[0]
-        run = gradient_flow(
-            theorem1_student(a),
-            theorem1_gram(state_dim, seq_len, strength),
-            log_gaps=log_gaps if config.uses_gaps else None,
-            save_times=times if times.size else None,
-            config=config,
-        )
-        return run, impulse_error(run.model, theorem1_teacher(state_dim), horizon)
-
-    return jax.jit(jax.vmap(one, (0, 0, 0, None)))
-
-
-def _flow(
-    a0: np.ndarray,
-    log_gap: np.ndarray,
-    strength: np.ndarray,
-    seq_len: int,
-    settings: SweepSettings,
-) -> dict[str, np.ndarray]:
-    """Flows of any trained leaves by the general solver, a batch at a time."""
-    config = FlowConfig(trainable=settings.leaves, rtol=settings.rtol, atol=settings.rtol)
-    engine = _flow_engine(seq_len, config, settings.horizon)
-    with np.errstate(divide="ignore"):  # exact ties have the log-gap -inf
-        log_gaps = np.log(a0[:, :-1] - a0[:, 1:])
-    log_gaps[:, 0] = log_gap
-    times = np.array(settings.save_times, np.float64)
-    batches = []
-    for first in range(0, a0.shape[0], _FLOW_BATCH):
-        part = slice(first, first + _FLOW_BATCH)
-        number = a0[part].shape[0]
-        inputs = [_padded(x[part], _FLOW_BATCH) for x in (a0, log_gaps, strength)]
-        run, error = engine(*inputs, times)
-        found = {
-            "error": error,
-            "loss": run.loss,
-            "steps": run.num_steps,
-            "outcome": run.outcome,
-            **{leaf: getattr(run.model, leaf) for leaf in ("a", *settings.leaves)},
-        }
-        if run.trajectory is not None:
-            found |= {"a_path": run.trajectory.a, "loss_path": run.trajectory.loss}
-        batches.append({name: np.array(value)[:number] for name, value in found.items()})
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
