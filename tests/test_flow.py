@@ -94,7 +94,7 @@ def agreement(a0: np.ndarray, seq_len: int, strength: float, log_gap: float | No
 @pytest.mark.parametrize("strength", [0.0, 1.0, 100.0])
 @pytest.mark.parametrize(
     "index",
-    [0, 2, pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)],
+    [0, *(pytest.param(index, marks=pytest.mark.slow) for index in (1, 2, 3))],
 )
 def test_both_integrators_agree(index, strength, reference_rows) -> None:
     a0, seq_len = reference_rows[index]["a0"], reference_rows[index]["kappa"]
@@ -166,6 +166,7 @@ def small_run(a0: jax.Array, strength: jax.Array | float) -> FlowResult:
     return gradient_flow(theorem1_student(a0), theorem1_gram(3, 5, strength))
 
 
+@pytest.mark.slow
 def test_a_batch_keeps_its_lanes_apart() -> None:
     starts = jnp.asarray([*SMALL, SMALL[0], SMALL[0] * math.nan, SMALL[0]])
     strengths = jnp.array([0.0, 1.0, 30.0, 1.0, -1.0])

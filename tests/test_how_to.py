@@ -130,7 +130,9 @@ def test_python_blocks_run_and_print_what_the_page_shows(name, tmp_path, monkeyp
             assert printed.getvalue() == following.text, f"{name}, block {number}"
 
 
-@pytest.mark.parametrize("name", ["hydra-multirun.md", "several-devices.md"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("hydra-multirun.md", marks=pytest.mark.slow), "several-devices.md"]
+)
 def test_console_blocks_run_and_print_what_the_page_shows(name, tmp_path) -> None:
     assert commands_of(name, "console")
     run_console(name, tmp_path)

@@ -72,10 +72,11 @@ def diagram() -> tuple[Points, engine.Ends]:
     return points, run(points)
 
 
-def test_reference_starts(reference_rows):
+@pytest.mark.parametrize("rows", [slice(0, 2), pytest.param(slice(2, 4), marks=pytest.mark.slow)])
+def test_reference_starts(reference_rows, rows):
     # THEORY's tolerance for T7, 1e-9 relative; the T9 column of clean errors is itself off by 2e-9
     # (docs/theory.md, M1), so clean runs are held against the closed form.
-    for row in reference_rows:
+    for row in reference_rows[rows]:
         seq_len = {10: 7, 20: 9}[row["a0"].size]
         for strength in (0.0, 1.0):
             limit = theorem1_limit(row["a0"], seq_len, strength)
@@ -150,7 +151,7 @@ def test_ties_stay_and_end_where_they_must():
     np.testing.assert_allclose(limit.a, [alpha] * 2 + [beta] * 8, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("num_lanes", [8, 128])
+@pytest.mark.parametrize("num_lanes", [pytest.param(8, marks=pytest.mark.slow), 128])
 def test_lanes_do_not_know_each_other(diagram, num_lanes):
     # Bitwise: a lane's arithmetic is the same wherever it stands and whatever stands beside it.
     points, ends = diagram
@@ -208,11 +209,15 @@ def test_outcomes_say_what_happened():
     broken = points._replace(a0=points.a0.at[3, 0].set(jnp.nan))
     outcome = np.asarray(run(broken).outcome)
     assert outcome.tolist() == [Outcome.FAILED, *[Outcome.CONVERGED] * 3]
-    # Two entries that are tied never reach zero loss.
+
+
+@pytest.mark.slow
+def test_two_tied_entries_never_reach_zero_loss():
     tie = theorem1_limit(np.array([1e-3, 1e-3]), 7, 1.0, config=LimitConfig(max_steps=300))
     assert int(tie.outcome) != Outcome.CONVERGED
 
 
+@pytest.mark.slow
 def test_transformations():
     points = points_of({"seed": [1, 2], "strength": [0.0, 1e-3, 1.0]})
     traces = 0

@@ -62,7 +62,11 @@ def check(name: str) -> None:
         assert result.test_error == pytest.approx(float(stored["run_p2_ext"][-1]), rel=0.01)
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize(
+    "name",
+    # A network takes a quarter of a minute.
+    [pytest.param(name, marks=[pytest.mark.slow] if "_nn_" in name else []) for name in SHORT],
+)
 def test_short_runs_are_replayed(name) -> None:
     check(name)
 

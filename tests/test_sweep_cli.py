@@ -432,6 +432,7 @@ def stand_in(tmp_path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_joblib_runs_jobs_side_by_side(stand_in, tmp_path) -> None:
     done = command(
         "-m", "cluster=joblib", "seq_len=7,8", "seed=1", "hydra.sweep.dir=out",
