@@ -64,8 +64,13 @@ def check(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    # A network takes a quarter of a minute.
-    [pytest.param(name, marks=[pytest.mark.slow] if "_nn_" in name else []) for name in SHORT],
+    # Each of these takes a quarter of a minute.
+    [
+        pytest.param(
+            name, marks=[pytest.mark.slow] if "_nn_" in name or "_seed201_" in name else []
+        )
+        for name in SHORT
+    ],
 )
 def test_short_runs_are_replayed(name) -> None:
     check(name)

@@ -35,7 +35,7 @@ CONFIGS = sorted(
     for path in (REPO / "conf" / group).glob("*.yaml")
 )
 # Most of the time goes into compilation, of shapes that these share with the others.
-SLOW = {f"figure={number}" for number in FIGURES} | {"table=3"}
+SLOW = {f"figure={number}" for number in FIGURES} | {f"table={number}" for number in TABLES}
 REDUCED = (
     "num_seeds=2", "most_extra_steps=40", "converge=false", "most_replays=1", "num_workers=1",
 )  # fmt: skip
