@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +34,47 @@ def reference_rows() -> list[dict[str, Any]]:
         for key in ("a0", "clean_limit", "poisoned_limit"):
             row[key] = np.asarray(row[key], dtype=np.float64)
     return rows
+
+
+# One process for all mistakes: nothing is computed, and the imports take seconds. What is typed
+# comes as a list of words; `prepare` runs before each, and sees it as `words`.
+_MAKE_MISTAKES = """
+import contextlib, importlib, io, json, os, sys
+main = importlib.import_module("ssmbias.scripts." + sys.argv[1]).main
+prepare, found = sys.argv[2], []
+for words in json.loads(sys.argv[3]):
+    exec(prepare)
+    sys.argv[1:] = words
+    os.environ["HYDRA_FULL_ERROR"] = "0"
+    said, printed = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
+        try:
+            main()
+        except SystemExit as end:
+            found.append([end.code, said.getvalue(), printed.getvalue()])
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def assert_refused(tmp_path: Path) -> Callable[..., None]:
+    """Asserts that a program answers each mistake with one line and exit code 2."""
+
+    def check(program: str, mistakes: Mapping[tuple[str, ...], str], prepare: str = "") -> None:
+        env = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+        typed = json.dumps([list(words) for words in mistakes])
+        done = subprocess.run(
+            [sys.executable, "-c", _MAKE_MISTAKES, program, prepare, typed],
+            cwd=tmp_path, env=env | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+            check=False, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout.splitlines()[-1])
+        for (code, said, printed), (words, message) in zip(found, mistakes.items(), strict=True):
+            assert code == 2, (words, said)
+            (line,) = said.strip().splitlines()
+            assert line.startswith("error: "), words
+            assert message in line, words
+            assert "Traceback" not in printed
+
+    return check

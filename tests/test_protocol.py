@@ -45,6 +45,7 @@ def test_teachers_of_higher_dimension_tie_more_entries() -> None:
         assert np.all(np.asarray(arms.start(jax.random.key(0), experiment).b) == 1.0)
 
 
+@pytest.mark.slow
 def test_a_standalone_arm_goes_on_from_the_stopping_rule_to_convergence() -> None:
     experiment = shortened(STANDALONE, 200)
     cell = run_arm(experiment, 1, 3, first_seed=5)
@@ -68,6 +69,7 @@ def test_a_standalone_arm_goes_on_from_the_stopping_rule_to_convergence() -> Non
     assert float(cell["path_gamma0"][1, 0]) > 0.1
 
 
+@pytest.mark.slow
 def test_the_tolerance_of_the_flow_to_convergence_is_tight_enough(monkeypatch) -> None:
     experiment = shortened(STANDALONE, 200)
     loose = run_arm(experiment, 1, 2)["converged_error"]

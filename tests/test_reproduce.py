@@ -185,6 +185,15 @@ def test_bad_input_is_named(change, message) -> None:
         from_mapping({**base, **change})
 
 
+MISTAKES = {
+    (): "nothing to do: give table=1",
+    ("table=2",): "table",
+    ("tabel=1",): "tabel: unknown key; known are converge",
+    ("replay=nothing",): "replay=nothing: no file",
+    ("table=1", "num_seeds=1"): "num_seeds=1",
+}
+
+
 class TestCommandLine:
     def run(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -199,22 +208,8 @@ class TestCommandLine:
         assert f"replay {name}: steps to eps 829" in done.stdout
         assert "holds" in done.stdout
 
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            ([], "nothing to do: give table=1"),
-            (["table=2"], "table"),
-            (["tabel=1"], "tabel: unknown key; known are converge"),
-            (["replay=nothing"], "replay=nothing: no file"),
-            (["table=1", "num_seeds=1"], "num_seeds=1"),
-        ],
-    )
-    def test_mistakes_get_one_line_and_exit_code_2(self, arguments, message, tmp_path) -> None:
-        done = self.run(*arguments, cwd=tmp_path)
-        assert done.returncode == 2, done.stderr
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        assert len(lines) == 1, done.stderr
-        assert message in lines[0]
+    def test_mistakes_get_one_line_and_exit_code_2(self, assert_refused) -> None:
+        assert_refused("reproduce", MISTAKES)
 
     def test_all_is_every_table_and_figure(self) -> None:
         source = (REPO / "scripts" / "reproduce.py").read_text()

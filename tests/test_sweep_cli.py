@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import re
@@ -203,44 +202,17 @@ MISTAKES = {
     "-m seed=1 seq_len=8": "seq_len=8: must be odd",
     "-m cluster=joblib seed=1,2": "joblib: is not installed; pip install 'ssmbias[cluster]'",
 }
-# One process for all: nothing is computed, and the imports take seconds. The last one finds
-# its launcher missing.
-MAKE_MISTAKES = """
-import contextlib, io, json, os, sys
-from hydra.core.config_store import ConfigStore
-from ssmbias.scripts import sweep
-found = []
-for line in sys.argv[1:]:
-    if line.startswith("-m cluster=joblib"):
-        del ConfigStore.instance().repo["hydra"]["launcher"]["joblib.yaml"]
-    sys.argv[1:] = line.split()
-    os.environ["HYDRA_FULL_ERROR"] = "0"
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said):
-        try:
-            sweep.main()
-        except SystemExit as end:
-            found.append([end.code, said.getvalue()])
-print(json.dumps(found))
+# The last of them finds its launcher missing.
+WITHOUT_JOBLIB = """
+if "cluster=joblib" in words and "-m" in words:
+    from hydra.core.config_store import ConfigStore
+    del ConfigStore.instance().repo["hydra"]["launcher"]["joblib.yaml"]
 """
 
 
-def test_mistakes_get_one_line_and_exit_code_2(tmp_path) -> None:
-    script = tmp_path / "mistakes.py"
-    script.write_text(MAKE_MISTAKES)
-    env = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
-    done = subprocess.run(
-        [sys.executable, str(script), *MISTAKES],
-        cwd=tmp_path, env=env | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    for (code, said), (typed, message) in zip(found, MISTAKES.items(), strict=True):
-        assert code == 2, typed
-        (line,) = said.strip().splitlines()
-        assert line.startswith("error: ")
-        assert message in line
+def test_mistakes_get_one_line_and_exit_code_2(assert_refused) -> None:
+    mistakes = {tuple(typed.split()): message for typed, message in MISTAKES.items()}
+    assert_refused("sweep", mistakes, WITHOUT_JOBLIB)
 
 
 class TestEnded:
