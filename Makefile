@@ -35,6 +35,9 @@ sweep: $(READY)  ## run a grid; ARGS="strength='logspace(-9,3,60)' seed='range(6
 reproduce: $(READY)  ## tables and figures of the paper; ARGS=all, ARGS="table=1", ARGS="figure=2"
 	$(RUN) scripts/reproduce.py $(ARGS)
 
+poison: $(READY)  ## poison networks of practice; ARGS="experiment=f1_small"
+	$(RUN) scripts/poison.py $(ARGS)
+
 ##@ Tests
 test: $(READY)  ## run the default tests and the examples in the docstrings
 	$(RUN) -m pytest $(ARGS)

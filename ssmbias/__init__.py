@@ -15,6 +15,7 @@ from ssmbias import (
     experiments,
     metrics,
     models,
+    poison,
     sweeps,
     theory,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "metrics",
     "models",
     "open_sweep",
+    "poison",
     "replay",
     "simulate_theorem1",
     "sweep",

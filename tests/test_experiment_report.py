@@ -151,7 +151,7 @@ def test_a_label_cannot_break_out() -> None:
 @pytest.mark.parametrize("rows", [[], [OUTCOMES[0], PAIRS[0]]])
 @pytest.mark.parametrize("write", [rows_to_csv, rows_to_markdown, latex])
 def test_rows_of_no_or_two_kinds_are_refused(write: Any, rows: Any) -> None:
-    with pytest.raises(ValueError, match="pass a list of OutcomeRow, or one of PairRow"):
+    with pytest.raises(ValueError, match="pass a list of rows of one kind"):
         write(rows)
 
 

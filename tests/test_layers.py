@@ -27,6 +27,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"records"}),
     frozenset({"report", "verification", "sweeps"}),
     frozenset({"experiments"}),
+    frozenset({"poison"}),
     frozenset({"__init__"}),
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

@@ -25,8 +25,8 @@ LEAST_FRACTION = 0.5
 VERDICTS = ("poison hurts", "poison helps", "no difference found", "inconclusive")
 
 _NUM_RESAMPLES = 9_999
-# Log ratios that differ by less differ by rounding: their spread says nothing.
-_LOG_ROUNDING = 1e-14
+# Values of size 1 that differ by less differ by rounding: their spread says nothing.
+_ROUNDING = 1e-14
 # Beyond this t the noncentral t distribution is its scale alone, to 1e-4 of the interval's width
 # with up to 1e4 pairs, and SciPy's series for it ends in nan.
 _LARGE_T = 1e4
@@ -230,26 +230,50 @@ def compare_arms(
         num_pairs=len(clean),
         num_excluded=int(np.sum(~usable)),
         log_ratio=interval,
-        effect_size=_effect_size(log_ratio, confidence),
-        fraction_hurt=_fraction(int(np.sum(poisoned > clean)), len(clean), confidence),
+        effect_size=effect_size(log_ratio, confidence),
+        fraction_hurt=fraction_interval(int(np.sum(poisoned > clean)), len(clean), confidence),
         verdict=verdict,
     )
 
 
-def _effect_size(log_ratio: np.ndarray, confidence: float) -> Estimate:
+def effect_size(values: Float[np.ndarray, " seed"], confidence: float = 0.95) -> Estimate:
     r"""Cohen's d_z and the values of it that the observed t statistic does not contradict.
 
-    $t=d_z\sqrt n$ is noncentral t with parameter $\delta\sqrt n$; the ends are the parameters that
-    put `t` at its upper and at its lower tail.
+    With $n$ values, $d_z$ is their mean over their standard deviation and $t=d_z\sqrt n$ is
+    noncentral t with parameter $\delta\sqrt n$; the ends are the $\delta$ that put $t$ at its upper
+    and at its lower tail.
+
+    Args:
+      values: differences of pairs, finite, one a seed.
+      confidence: level of the interval.
+
+    Returns:
+      The effect size; nan where the values do not differ, or with fewer than two.
+
+    Raises:
+      ValueError: a value is not finite, the array has not one axis, or `confidence` is not
+        between 0 and 1.
+
+    Example:
+      >>> found = effect_size(np.array([1.0, 2.0, 3.0]))
+      >>> found.value, bool(found.low < found.value < found.high)
+      (2.0, True)
+
+    References:
+      Cohen (1988), Statistical power analysis for the behavioral sciences, section 2.3.
     """
-    num = len(log_ratio)
-    spread = float(np.std(log_ratio, ddof=1)) if num > 1 else 0.0
-    if spread < _LOG_ROUNDING:
+    values = _numbers("values", values)
+    if not np.isfinite(values).all():
+        raise ValueError("values: every one must be finite; leave out pairs that failed")
+    _, confidence = _options(0, confidence)
+    num = len(values)
+    spread = float(np.std(values, ddof=1)) if num > 1 else 0.0
+    if spread < _ROUNDING * max(1.0, float(np.max(np.abs(values), initial=0.0))):
         return Estimate(np.nan, np.nan, np.nan)
     from scipy.optimize import brentq  # noqa: PLC0415
     from scipy.stats import chi2, nct, norm  # noqa: PLC0415
 
-    value = float(np.mean(log_ratio)) / spread
+    value = float(np.mean(values)) / spread
     # By symmetry for t >= 0, where SciPy's distribution function is accurate.
     root, freedom = np.sqrt(num), num - 1
     t, tail = abs(value) * root, 0.5 * (1.0 - confidence)
@@ -274,8 +298,28 @@ def _effect_size(log_ratio: np.ndarray, confidence: float) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def _fraction(successes: int, num: int, confidence: float) -> Estimate:
-    """A fraction with the interval of Clopper and Pearson."""
+def fraction_interval(successes: int, num: int, confidence: float = 0.95) -> Estimate:
+    """A fraction with the interval of Clopper and Pearson, which is exact for independent trials.
+
+    Args:
+      successes: how many of the trials succeeded.
+      num: trials; none at all give nan.
+      confidence: level of the interval.
+
+    Raises:
+      ValueError: `successes` is not in 0..num, or `confidence` is not between 0 and 1.
+
+    Example:
+      >>> fraction_interval(20, 20).value, round(fraction_interval(20, 20).low, 3)
+      (1.0, 0.832)
+
+    References:
+      Clopper & Pearson (1934), The use of confidence or fiducial limits illustrated in the case
+      of the binomial, Biometrika 26, 404-413.
+    """
+    num = require_int("num", num, minimum=0)
+    successes = require_int("successes", successes, minimum=0, maximum=num)
+    _, confidence = _options(0, confidence)
     if num == 0:
         return Estimate(np.nan, np.nan, np.nan)
     from scipy.stats import binomtest  # noqa: PLC0415

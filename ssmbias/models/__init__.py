@@ -1,7 +1,8 @@
-"""Students and teachers: diagonal state space models and their starts."""
+"""Students and teachers: diagonal state space models and their starts; layers of practice."""
 
 from __future__ import annotations
 
+from ssmbias.models import lru, mamba2, s4d
 from ssmbias.models.ssm import (
     METHODS,
     DiagonalSSM,
@@ -19,10 +20,13 @@ __all__ = [
     "Start",
     "apply",
     "impulse_response",
+    "lru",
+    "mamba2",
     "paper_teacher",
     "random_start",
     "reference_start",
     "require_ssm",
+    "s4d",
     "theorem1_student",
     "theorem1_teacher",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from html import escape
 from typing import Any
 
@@ -47,10 +47,15 @@ def verdict_badge(verdict: str) -> str:
     )
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[str]) -> str:
-    """A table that can be scrolled by keyboard where it is wider than the page."""
+def table(
+    caption: str, head: Sequence[str], rows: Iterable[str], numeric: Set[str] = _NUMBERS
+) -> str:
+    """A table that can be scrolled by keyboard where it is wider than the page.
+
+    Heads in `numeric` stand over numbers, at the right.
+    """
     labels = "".join(
-        f'<th scope="col"{NUMBER_CELL if name in _NUMBERS else ""}>{escape(name)}</th>'
+        f'<th scope="col"{NUMBER_CELL if name in numeric else ""}>{escape(name)}</th>'
         for name in head
     )
     thead = f"<thead><tr>{labels}</tr></thead>" if any(head) else ""

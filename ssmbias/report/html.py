@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import os
-import re
-import struct
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -20,22 +17,15 @@ from ssmbias.report.fragments import (
     numbers,
     plain_value,
     scrolling,
-    slug,
     table,
     verdict_badge,
 )
+from ssmbias.report.page import page, picture
 from ssmbias.report.reproduce import CITATION, reproduce_command
 from ssmbias.report.results import VERDICTS, count_verdicts, load_results
-from ssmbias.report.stylesheet import STYLESHEET
 from ssmbias.report.tables import COLUMNS, headline, open_reasons, verdict_rows
 
 REPORT_FILE = "report.html"
-
-# CSS pixels for one of the PNG: all figures at one scale, two columns as wide as the page.
-_SCALE = 0.77
-
-# Refuses every resource but what the page holds itself, should an escape ever fail.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def write_report(run_dir: str | os.PathLike[str]) -> Path:
@@ -59,8 +49,8 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     plans = plan_figures(results, arrays)
     if not all(_picture(folder, plan).is_file() for plan in plans):
         save_figures(folder)
-    page = _page(results, folder, plans)
-    return write_atomically(folder / REPORT_FILE, lambda stream: stream.write(page.encode("utf-8")))
+    text = _page(results, folder, plans)
+    return write_atomically(folder / REPORT_FILE, lambda stream: stream.write(text.encode("utf-8")))
 
 
 def _picture(folder: Path, plan: FigurePlan) -> Path:
@@ -81,24 +71,7 @@ def _page(results: Mapping[str, Any], folder: Path, plans: Sequence[FigurePlan])
         ("reproduce", "Reproduce", _reproduce_section(results)),
         ("cite", "Cite", scrolling("How to cite", f"<pre>{escape(CITATION)}</pre>")),
     ]
-    contents = [item for item in contents if item[2]]
-    links = "".join(f'<li><a href="#{id}">{title}</a></li>' for id, title, _ in contents)
-    sections = "".join(
-        f'<section id="{id}" aria-labelledby="{id}-title">'
-        f'<h2 id="{id}-title">{title}</h2>{body}</section>'
-        for id, title, body in contents
-    )
-    title = f"{headline(results)} – ssmbias verify"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLESHEET}</style>\n</head>\n<body>\n"
-        '<a class="skip" href="#verdicts">Skip to the verdicts</a>\n'
-        f'{_header(results)}\n<nav aria-label="Contents"><ul>{links}</ul></nav>\n'
-        f"<main>{sections}</main>\n</body>\n</html>\n"
-    )
+    return page(f"{headline(results)} – ssmbias verify", _header(results), contents)
 
 
 def _header(results: Mapping[str, Any]) -> str:
@@ -110,11 +83,10 @@ def _header(results: Mapping[str, Any]) -> str:
     seconds = results.get("seconds")
     took = f", {seconds:.0f} s" if isinstance(seconds, int | float) else ""
     return (
-        '<header><p class="kicker">ssmbias verify: theory against simulation</p>'
+        '<p class="kicker">ssmbias verify: theory against simulation</p>'
         f'<h1 class="{worst}">{escape(headline(results))}</h1>'
         f'<ul class="counts" aria-label="Number of checks by verdict">{tiles}</ul>'
         f"<p>Started {escape(str(results.get('started') or 'at an unknown time'))}{took}.</p>"
-        "</header>"
     )
 
 
@@ -145,26 +117,8 @@ def _verdict_section(results: Mapping[str, Any]) -> str:
 
 
 def _figures_section(folder: Path, plans: Sequence[FigurePlan]) -> str:
-    figures = "".join(_figure(folder, plan) for plan in plans)
+    figures = "".join(picture(_picture(folder, plan), plan.caption, plan.alt) for plan in plans)
     return f'<div class="figures">{figures}</div>' if figures else ""
-
-
-def _figure(folder: Path, plan: FigurePlan) -> str:
-    png = _picture(folder, plan).read_bytes()
-    # The first chunk of a PNG is its header, which begins with width and height.
-    width, height = (round(_SCALE * size) for size in struct.unpack(">II", png[16:24]))
-    data = base64.b64encode(png).decode("ascii")
-    return (
-        f'<figure id="figure-{slug(plan.name)}" style="max-width:{width}px">'
-        f'<img width="{width}" height="{height}" src="data:image/png;base64,{data}" '
-        f'alt="{escape(plan.alt)}"><figcaption>{_with_indices(escape(plan.caption))} '
-        f"<small>figures/{escape(plan.name)}.pdf</small></figcaption></figure>"
-    )
-
-
-def _with_indices(text: str) -> str:
-    """Symbols such as a_j with their index set low; longer names keep their underscores."""
-    return re.sub(r"(?<!\w)(\w\*?)_(\w)(?!\w)", r"\1<sub>\2</sub>", text)
 
 
 def _run_section(results: Mapping[str, Any]) -> str:

@@ -1,0 +1,180 @@
+"""One run of `scripts/poison.py` as a frozen dataclass, from plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ssmbias._files import write_atomically
+from ssmbias.poison.arms import arms_of, require_arms
+from ssmbias.poison.catalogue import EXPERIMENTS, find_experiment
+from ssmbias.poison.runner import (
+    Progress,
+    Run,
+    require_seeds,
+    require_windows,
+    run_experiment,
+    scan_windows,
+)
+from ssmbias.poison.settings import Experiment, changed, known_fields
+from ssmbias.poison.verdict import ATTACKS
+from ssmbias.sweeps.values import parse_values
+
+ITSELF = ("experiment", "arms", "seeds", "windows")
+"""Keys that say what to run; every other key changes a setting of the experiment."""
+
+
+@dataclass(frozen=True)
+class PoisonJob:
+    """An experiment with its seeds, arms and window positions.
+
+    Attributes:
+      experiment: with all changes applied.
+      arms: names, an attack among them.
+      seeds: none of which chose a setting.
+      windows: positions of the scan.
+      as_published: whether no setting was changed, so that the documented verdict applies.
+    """
+
+    experiment: Experiment
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    windows: tuple[int, ...]
+    as_published: bool
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be judged, before anything is compiled."""
+        require_arms(self.experiment, self.arms)
+        require_windows(self.experiment, self.windows)
+        require_seeds(self.seeds)
+        if not set(self.arms) & set(ATTACKS):
+            raise ValueError(
+                f"arms={list(self.arms)}: none is an attack; add one of {', '.join(ATTACKS)}"
+            )
+        tuning = sorted(set(self.seeds) & set(self.experiment.tuning_seeds))
+        if tuning:
+            raise ValueError(
+                f"seeds={tuning}: chose a setting of {self.experiment.name} and cannot judge it; "
+                "take others, such as range(20)"
+            )
+
+
+SETTINGS = tuple(sorted({name for one in EXPERIMENTS.values() for name in known_fields(one)}))
+"""Names of all settings of all experiments."""
+
+DEFAULT_MAPPING: Mapping[str, Any] = {
+    "experiment": "f1",
+    "arms": None,
+    "seeds": "range(20)",
+    "windows": None,
+    **dict.fromkeys(SETTINGS),
+}
+"""What `from_mapping` takes, with the defaults of scripts/poison.py."""
+
+
+def from_mapping(mapping: Mapping[str, Any]) -> PoisonJob:
+    """Build a job from plain values; `None` leaves a setting as the experiment has it.
+
+    Args:
+      mapping: the keys of `DEFAULT_MAPPING`, all of them.
+
+    Returns:
+      A checked job.
+
+    Raises:
+      ValueError: a key is unknown or missing, or a value is impossible.
+
+    Example:
+      >>> job = from_mapping({**DEFAULT_MAPPING, "seeds": "range(4)", "scale": 0.02})
+      >>> job.seeds, job.experiment.poisons.scale
+      ((0, 1, 2, 3), 0.02)
+    """
+    for key in mapping:
+        if key not in DEFAULT_MAPPING:
+            known = ", ".join((*ITSELF, *SETTINGS))
+            raise ValueError(f"{key}={mapping[key]!r}: unknown key; known are {known}")
+    for key, default in DEFAULT_MAPPING.items():
+        if key not in mapping:
+            raise ValueError(f"{key}: missing; the default is {key}={default!r}")
+    overrides = {k: v for k, v in mapping.items() if k not in ITSELF and v is not None}
+    experiment = changed(find_experiment(str(mapping["experiment"])), overrides)
+    arms, windows = mapping["arms"], mapping["windows"]
+    return PoisonJob(
+        experiment=experiment,
+        arms=arms_of(experiment) if arms is None else _names(arms),
+        seeds=_integers("seeds", mapping["seeds"]),
+        windows=scan_windows(experiment) if windows is None else _integers("windows", windows),
+        as_published=not overrides,
+    )
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple) or not all(isinstance(x, str) for x in value):
+        raise ValueError(f"arms={value!r}: expected a list of names, such as [dup,late]")
+    return tuple(value)
+
+
+def _integers(name: str, value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        return tuple(parse_values(value, name))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name}={value!r}: expected integers, such as range(20) or [0,1,2]")
+    return tuple(value)
+
+
+def run_job(job: PoisonJob, folder: Path, progress: Progress | None = None) -> Run:
+    """Run a job, keep its units and write its results into a folder.
+
+    Args:
+      job: what to run.
+      folder: which exists. Units of an earlier, interrupted run of the same job are used.
+      progress: told how far it is.
+
+    Returns:
+      Results, scan and examples; also in results.nc, scan.nc and examples.npz (NetCDF 3, which
+      `xarray.open_dataset` reads).
+    """
+    run = run_experiment(
+        job.experiment,
+        job.arms,
+        job.seeds,
+        windows=job.windows,
+        folder=folder,
+        progress=progress,
+    )
+    for name, data in (("results", run.results), ("scan", run.scan)):
+        if data is not None:
+            _write_netcdf(folder / f"{name}.nc", data)
+    write_atomically(folder / "examples.npz", lambda stream: np.savez(stream, **run.examples))  # pyright: ignore[reportArgumentType]
+    return run
+
+
+def _write_netcdf(path: Path, data: xr.Dataset) -> None:
+    """NetCDF 3, by SciPy: no further package, and small data; it has no 64-bit integers."""
+    small = {"seed": data["seed"].astype(np.int32)}
+    small |= {name: data[name].astype(np.int32) for name in ("window", "position") if name in data}
+    write_atomically(
+        path, lambda stream: stream.write(data.assign_coords(small).to_netcdf(engine="scipy"))
+    )
+
+
+def expectations_met(job: PoisonJob, verdicts: Any) -> bool:
+    """Whether every verdict is the documented one, where there is one.
+
+    A run with other settings, or one that is inconclusive, contradicts nothing.
+    """
+    expected = dict(job.experiment.expected) if job.as_published else {}
+    for verdict in verdicts:
+        wanted = expected.get(verdict.attack)
+        if wanted and verdict.verdict not in (wanted, "inconclusive"):
+            return False
+    return True

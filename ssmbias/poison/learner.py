@@ -1,0 +1,149 @@
+"""A network and its loss as pure functions of one example, whatever the network is.
+
+Classes 0 and 1 are told apart by the sign of one output, with the logistic loss; more classes by
+the largest of several, with the softmax loss. Where labels are values the loss is the squared
+error, and an answer counts as right if it has the label's sign.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssmbias._types import Array
+from ssmbias.data.sum_sign import SignTask
+from ssmbias.models.sequence_config import SequenceConfig
+from ssmbias.poison.batch import Batch, Params
+from ssmbias.poison.settings import Experiment, Training
+
+
+class Learner(NamedTuple):
+    """Functions of one example; none of them is random.
+
+    Attributes:
+      init: `(key, input) -> params`.
+      outputs: `(params, input) -> (num_outputs,)`.
+      loss: `(params, input, label) -> scalar`.
+      is_right: `(params, input, label) -> bool`.
+    """
+
+    init: Callable[[Array, Array], Params]
+    outputs: Callable[[Params, Array], Array]
+    loss: Callable[[Params, Array, Array], Array]
+    is_right: Callable[[Params, Array, Array], Array]
+
+
+@functools.cache
+def learner_of(experiment: Experiment) -> Learner:
+    """The network and loss of an experiment; the same one for the same parts."""
+    init, outputs = _network(experiment)
+    values = isinstance(experiment.task, SignTask) and experiment.task.output == "value"
+
+    def loss(params: Params, inputs: Array, label: Array) -> Array:
+        found = outputs(params, inputs)
+        if values:
+            return (found[0] - label) ** 2
+        if experiment.num_outputs == 1:
+            return jax.nn.softplus(jnp.where(label > 0, -found[0], found[0]))
+        return optax.softmax_cross_entropy_with_integer_labels(found, label)
+
+    def is_right(params: Params, inputs: Array, label: Array) -> Array:
+        found = outputs(params, inputs)
+        if experiment.num_outputs == 1:
+            return (found[0] > 0) == (label > 0)
+        return jnp.argmax(found) == label
+
+    return Learner(init, outputs, loss, is_right)
+
+
+def _network(experiment: Experiment) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    config = experiment.network
+    if isinstance(config, SequenceConfig):
+        from ssmbias.models.sequence_network import SequenceNetwork  # noqa: PLC0415  (flax)
+
+        network = SequenceNetwork(config)
+
+        def outputs(params: Params, inputs: Array) -> Array:
+            return network.apply({"params": params}, inputs)  # pyright: ignore[reportReturnType]
+
+        return lambda key, inputs: network.init(key, inputs)["params"], outputs
+    from ssmbias.models.network import SSMNetwork  # noqa: PLC0415  (flax)
+
+    small = SSMNetwork(
+        state_dim=config.state_dim,
+        hidden=config.hidden,
+        sd_a=config.sd_a,
+        sd_bc=config.sd_bc,
+        sd_head=config.sd_head,
+    )
+    return (
+        lambda key, inputs: small.init(key, inputs[:, 0][None])["params"],
+        lambda params, inputs: small.apply({"params": params}, inputs[:, 0][None]),
+    )
+
+
+def weighted_loss(learner: Learner, params: Params, batch: Batch, weights: Array) -> Array:
+    r"""$\sum_i w_i \ell_i / \sum_i w_i$."""
+    losses = jax.vmap(learner.loss, in_axes=(None, 0, 0))(params, *batch)
+    return weights @ losses / jnp.sum(weights)
+
+
+def accuracy(learner: Learner, params: Params, batch: Batch) -> Array:
+    """The part of the examples that a network gets right."""
+    return jnp.mean(jax.vmap(learner.is_right, in_axes=(None, 0, 0))(params, *batch))
+
+
+def optimizer_of(training: Training) -> optax.GradientTransformation:
+    """The optimiser with its schedule."""
+    from ssmbias.models.sequence_groups import OptimizerConfig, optimizer  # noqa: PLC0415
+
+    cosine = training.schedule == "cosine"
+    factor = optax.cosine_decay_schedule(1.0, training.steps) if cosine else (lambda step: 1.0)
+    if training.optimizer == "sgd":
+        return optax.sgd(lambda step: training.learning_rate * factor(step))
+    return optimizer(
+        OptimizerConfig(
+            training.learning_rate,
+            weight_decay=training.weight_decay,
+            ssm_learning_rate=training.ssm_learning_rate,
+        ),
+        factor,
+    )
+
+
+def train(
+    learner: Learner,
+    training: Training,
+    params: Params,
+    batch: Batch,
+    weights: Array,
+    steps: int | None = None,
+) -> tuple[Params, Array]:
+    """Train one network on the whole batch at every step.
+
+    Args:
+      learner: the network and its loss.
+      training: optimiser and schedule.
+      params: at the start.
+      batch: base part and extra sequences.
+      weights: of their losses.
+      steps: where to stop; `None` is the end of the schedule.
+
+    Returns:
+      Its parameters, and its loss after the last step.
+    """
+    adam = optimizer_of(training)
+    loss = functools.partial(weighted_loss, learner)
+
+    def step(carry: tuple[Params, Any], _: None) -> tuple[tuple[Params, Any], None]:
+        params, state = carry
+        updates, state = adam.update(jax.grad(loss)(params, batch, weights), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    (params, _), _ = jax.lax.scan(step, (params, adam.init(params)), length=steps or training.steps)
+    return params, loss(params, batch, weights)

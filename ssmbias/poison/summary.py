@@ -1,0 +1,219 @@
+"""From the results of a poison experiment to its verdicts, tables, figures and page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ssmbias.poison import verdict as words
+from ssmbias.poison.presentation import (
+    arm_rows,
+    control_rows,
+    draw_figures,
+    mechanism,
+    require_scan,
+)
+from ssmbias.poison.verdict import (
+    ATTACKS,
+    Verdict,
+    compare_arms,
+    in_points,
+    judge,
+    listed,
+    require_results,
+)
+from ssmbias.report.poison_report import PoisonPage, write_page
+from ssmbias.report.row_tables import write_rows
+
+_HARM = (words.LAST_ELEMENTS, words.ORDINARY)
+
+
+def write_report(
+    folder: str | os.PathLike[str],
+    results: xr.Dataset,
+    scan: xr.Dataset | None = None,
+    examples: Mapping[str, np.ndarray] | None = None,
+    command: str = "",
+) -> list[Path]:
+    """Judge every attack that was run, and write tables, figures and `report.html`.
+
+    Args:
+      folder: made if it is not there. Files: table (arms) and controls (paired differences) as
+        .md, .tex and .csv, figures/*.png and .pdf, report.html.
+      results: dims arm and seed; see `judge`. Used where present: long_accuracy,
+        in_distribution_accuracy, input_share (arm, seed, position), teacher_cosine. Attributes:
+        chance; title, experiment, teacher, tuning_seeds and further ones, which are listed;
+        num_last, how many last elements the share is reported of (2).
+      scan: test_accuracy over window (first element) and seed; outcome, and the attribute width,
+        where known.
+      examples: sequences or images by name; see `examples_figure`.
+      command: the command line that repeats the run.
+
+    Returns:
+      All files.
+
+    Raises:
+      ValueError: results without an attack or without what `judge` needs, with seeds that chose
+        a setting; a scan or examples of another form.
+    """
+    verdicts = judge_all(results)
+    if scan is not None:
+        require_scan(scan)
+    folder = Path(folder)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    arms, controls = arm_rows(results), [row for v in verdicts for row in control_rows(results, v)]
+    num = results.sizes["seed"]
+    title = str(results.attrs.get("title") or results.attrs.get("experiment") or "poison")
+    files = write_rows(
+        arms,
+        folder / "table",
+        caption=f"{title}: accuracies over {num} seeds, mean ± standard deviation, and paired "
+        "differences to dup in points with 95 % interval (p not corrected).",
+        label="tab:poison-arms",
+    )
+    files += write_rows(
+        controls,
+        folder / "controls",
+        caption=f"{title}: {verdicts[0].sentence} Paired differences over seeds, p values "
+        "two-sided, Holm's correction for the number of controls.",
+        label="tab:poison-controls",
+    )
+    figures = draw_figures(folder / "figures", results, verdicts, scan, examples)
+    files += [path.with_suffix(suffix) for path, _, _ in figures for suffix in (".png", ".pdf")]
+    content = PoisonPage(
+        title=title,
+        headline=headline(verdicts),
+        tone=_tone(verdicts),
+        verdicts=[*about_digits(results, verdicts), *(v.sentence for v in verdicts)],
+        limits=limits(results, verdicts),
+        notes=[*mechanism(results), *dict.fromkeys(note for v in verdicts for note in v.notes)],
+        controls=controls,
+        arms=arms,
+        figures=figures,
+        settings={
+            "seeds": _seeds(results),
+            **{str(key): _plain(value) for key, value in results.attrs.items()},
+        },
+        command=command,
+    )
+    return [*files, write_page(content, folder)]
+
+
+def judge_all(results: xr.Dataset) -> list[Verdict]:
+    """`judge` for every attack among the arms, by hand before found.
+
+    Raises:
+      ValueError: no arm is an attack; otherwise as `judge`.
+    """
+    require_results(results)
+    arms = {str(arm) for arm in results["arm"].values}
+    present = [attack for attack in ATTACKS if attack in arms]
+    if not present:
+        raise ValueError(
+            f"arms {sorted(arms)}: none is an attack; run one of {', '.join(ATTACKS)} as well"
+        )
+    return [judge(results, attack) for attack in present]
+
+
+def headline(verdicts: list[Verdict]) -> str:
+    """The first verdict in a few words; the others are in the sentences."""
+    first = verdicts[0]
+    return f"{first.attack}: {first.verdict}"
+
+
+def limits(results: xr.Dataset, verdicts: list[Verdict]) -> list[str]:
+    """What the results do not show, in whole sentences."""
+    found = [v.attack for v in verdicts if v.attack.startswith("found")]
+    sentences = []
+    if not _last_elements_shown(verdicts):
+        sentences.append("An effect of the last elements of a sequence was not shown.")
+    if any(v.verdict == words.LAST_ELEMENTS for v in verdicts):
+        sentences.append(
+            "Why the last elements matter is not shown by accuracies; the sensitivity profile is "
+            "a hint at it and no proof."
+        )
+    if any(v.verdict == words.NO_HARM for v in verdicts):
+        sentences.append(
+            "That no harm was found does not mean that there is none: see the intervals."
+        )
+    sentences.append(
+        "It is about one task, one network, one schedule and one number of poisons. Other choices "
+        "may behave otherwise; seeds vary the initialisation and the data only."
+    )
+    if found:
+        sentences.append(
+            f"{listed(found)}: poison made with the network, its initialisation and its data in "
+            "hand (white box). It says nothing about an attacker who has less."
+        )
+    if not bool(results.attrs.get("teacher", False)):
+        sentences.append(
+            "No teacher labels these data: labels were kept, which is clean in the sense of the "
+            "attack, but nothing proves that a changed example still deserves its label."
+        )
+    if len(verdicts) > 1:
+        sentences.append(
+            f"{len(verdicts)} attacks were judged. P values are corrected for the controls of "
+            "each, not for the number of attacks."
+        )
+    if "gen" not in results["arm"].values:
+        sentences.append(
+            "How as many generic sequences would have done was not run (arm gen): what an honest "
+            "supplier of data would have given is unknown."
+        )
+    return sentences
+
+
+def _last_elements_shown(verdicts: list[Verdict]) -> bool:
+    return any(v.verdict == words.LAST_ELEMENTS for v in verdicts)
+
+
+def about_digits(results: xr.Dataset, verdicts: list[Verdict]) -> list[str]:
+    """On digits harm is easily taken for an effect of the last elements; it is said first."""
+    if not str(results.attrs.get("experiment", "")).startswith("digits"):
+        return []
+    if _last_elements_shown(verdicts):
+        return []
+    arms = results["arm"].values
+    pair = next(
+        (p for p in (("found_late", "found_early"), ("late", "early")) if set(p) <= {*arms}), None
+    )
+    if all(v.verdict == words.INCONCLUSIVE for v in verdicts):
+        return ["These runs cannot tell whether the last elements matter on these digits."]
+    if pair is None:
+        return [
+            "On these digits the last elements were not shown to matter: late poison was not "
+            "compared with early poison."
+        ]
+    difference = compare_arms(results, *pair, "test_accuracy")
+    compared = f"({pair[0]} - {pair[1]} = {in_points(difference)})"
+    if difference.is_lower(verdicts[0].level):
+        return [
+            "On these digits an effect of the last elements was not shown: late poison harms more "
+            f"than early poison {compared}, but not more than every control."
+        ]
+    return [
+        "On these digits the last elements are not what matters: late poison does not harm more "
+        f"than early poison, as far as these runs can tell {compared}."
+    ]
+
+
+def _tone(verdicts: list[Verdict]) -> str:
+    first = verdicts[0].verdict
+    return "harm" if first in _HARM else "open" if first == words.INCONCLUSIVE else "none"
+
+
+def _seeds(results: xr.Dataset) -> str:
+    seeds = [int(seed) for seed in results["seed"].values]
+    if seeds == list(range(seeds[0], seeds[0] + len(seeds))) and len(seeds) > 2:
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+def _plain(value: Any) -> Any:
+    """An attribute as Python's own types."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
