@@ -14,10 +14,12 @@ from ssmbias.data.sum_sign import SignTask, teacher_label, training_inputs
 from ssmbias.models.sequence_network import SequenceNetwork
 from ssmbias.poison import lanes
 from ssmbias.poison.arms import ARMS, BY_HAND, arm_weights
+from ssmbias.poison.batch import Batch
 from ssmbias.poison.catalogue import EXPERIMENTS, find_experiment
-from ssmbias.poison.learner import learner_of, optimizer_of
+from ssmbias.poison.forces import lag_forces
+from ssmbias.poison.learner import learner_of, optimizer_of, weighted_loss
 from ssmbias.poison.runner import run_arms, run_experiment, scan_windows
-from ssmbias.poison.settings import Experiment, changed
+from ssmbias.poison.settings import Experiment, PaperNetwork, changed
 from ssmbias.poison.units import load_unit, unit_path
 
 # One shape for nearly all tests here: compiling takes most of their time.
@@ -173,6 +175,23 @@ class TestMeasures:
         key = jax.random.key(0)
         assert (training_inputs(key, SignTask())[:, 8:] == 0).all()
         assert (training_inputs(key, SignTask(off_support=0.1))[:, 8:] != 0).all()
+
+
+def test_forces_are_those_that_gradient_flow_feels() -> None:
+    config = PaperNetwork(state_dim=3, hidden=(4,))
+    experiment = dataclasses.replace(find_experiment("f1_paper_network"), network=config)
+    learner = learner_of(experiment)
+    inputs = jax.random.normal(jax.random.key(1), (5, 6, 1))
+    batch = Batch(inputs, jnp.array([0, 1, 1, 0, 1]))
+    params, weights = learner.init(jax.random.key(0), inputs[0]), jnp.array([1.0, 2, 0, 1, 1])
+    omega = np.asarray(lag_forces(config, params, batch, weights))
+    a, b, c = (np.asarray(params[name]) for name in "abc")
+    slope = sum(lag * omega[lag] * a ** (lag - 1) for lag in range(1, 6))
+    gradient = jax.grad(weighted_loss, argnums=1)(learner, params, batch, weights)
+    # Sums of a few numbers of one size: some last bits of 1e-16.
+    np.testing.assert_allclose(-gradient["a"], b * c * slope, rtol=1e-12)
+    wrong = sum(lag * omega[::-1][lag] * a ** (lag - 1) for lag in range(1, 6))  # control
+    assert np.abs(b * c * wrong / -gradient["a"] - 1).max() > 0.1
 
 
 class TestResuming:

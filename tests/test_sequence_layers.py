@@ -144,7 +144,7 @@ def test_output_is_that_of_the_reference(case) -> None:
 def test_methods_agree(case) -> None:
     module, _ = CASES[case]
     first, *others = (RUN[module](drawn(case), INPUT, method=m) for m in module.METHODS)
-    assert len(others) == 2
+    assert len(others) == (2 if module is mamba2 else 3)
     for y in others:
         assert deviation(y, first) < ROUNDING
 

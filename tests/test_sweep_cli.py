@@ -30,7 +30,12 @@ SCRIPT = str(REPO / "scripts" / "sweep.py")
 # Small shapes, which all runs here share: most of the time goes into compiling them.
 SMALL = ("state_dim=3", "seed=range(150)", "block_size=8")
 CLUSTERS = sorted(path.stem for path in (REPO / "conf" / "cluster").glob("*.yaml"))
-EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
+# Files that set the key `experiment` are for scripts/poison.py.
+EXPERIMENTS = sorted(
+    path.stem
+    for path in (REPO / "conf" / "experiment").glob("*.yaml")
+    if "\nexperiment:" not in path.read_text()
+)
 
 
 def command(

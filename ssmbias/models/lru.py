@@ -164,7 +164,8 @@ def apply(
     Args:
       params: as `init` returns them; map over several with `jax.vmap`.
       u: one sequence.
-      method: `"fft"`, `"recurrence"` or `"scan"`; they agree to rounding.
+      method: `"fft"`, `"direct"` (a triangular matrix, quicker for short sequences),
+        `"recurrence"` or `"scan"`; they agree to rounding.
 
     Returns:
       $y$, of the shape and dtype of `u`; $y_k$ depends on $u_1, \dots, u_k$ only (up to rounding

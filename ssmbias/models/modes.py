@@ -18,10 +18,10 @@ from jaxtyping import Float
 
 from ssmbias._checks import require_choice, require_int
 from ssmbias._types import Array
-from ssmbias.models.scans import causal_convolution, linear_recurrence
+from ssmbias.models.scans import causal_convolution, direct_convolution, linear_recurrence
 
-METHODS = ("fft", "recurrence", "scan")
-"""Ways to run the layer: convolution by FFT, step by step, associative scan."""
+METHODS = ("fft", "direct", "recurrence", "scan")
+"""Ways to run the layer: convolution by FFT or directly, step by step, associative scan."""
 
 
 class Modes(NamedTuple):
@@ -102,8 +102,9 @@ def modal_apply(
       >>> [round(float(v), 6) for v in y[:, 0]]
       [5.0, 2.0]
     """
-    if require_choice("method", method, METHODS) == "fft":
-        return causal_convolution(modal_kernel(modes, u.shape[0]), u) + skip[None, :] * u
+    if require_choice("method", method, METHODS) in ("fft", "direct"):
+        convolve = causal_convolution if method == "fft" else direct_convolution
+        return convolve(modal_kernel(modes, u.shape[0]), u) + skip[None, :] * u
     log_decay, weight = modes.decay_re, modes.weight_re
     if modes.decay_im is not None and modes.weight_im is not None:
         log_decay = jax.lax.complex(modes.decay_re, modes.decay_im)

@@ -49,8 +49,12 @@ def _digits(name: str, title: str, network: dict[str, Any], **task: Any) -> Expe
         poisons=Poisons(
             num_poisons=min(20, num),
             found_carrier="copies",
-            matching=MatchingConfig(budget=0.1, box=(0.0, 1.0), restarts=1),
+            victim_steps=40,
+            matching=MatchingConfig(
+                budget=0.1, box=(0.0, 1.0), restarts=1, keep="best", weighting_strength=0.03
+            ),
         ),
+        tuning_seeds=tuple(range(1000, 1032)),
     )
 
 
@@ -93,7 +97,18 @@ _NEGATIVE = (
 )
 
 _OTHER_NETWORKS = (
-    _layer("f1_mamba2", "Mamba-2", "mamba2", {"head_dim": 4}, activation="none", glu=False),
+    # Long memories, and biases in the encoder: the gate and C of the last element are made of that
+    # element, which is 0 here, and without a bias the network sees nothing at all.
+    _layer(
+        "f1_mamba2",
+        "Mamba-2",
+        "mamba2",
+        {"head_dim": 4, "dt_bias": -5.0},
+        activation="none",
+        glu=False,
+        encoder_sd=None,
+        dense_init="torch",
+    ),
     dataclasses.replace(
         F1,
         name="f1_paper_network",
@@ -103,11 +118,13 @@ _OTHER_NETWORKS = (
 )
 
 _DIGITS = (
-    _digits("digits", "digits 3 and 8 from 10 images of each, mean over time", {}),
+    _digits("digits", "digits 3 and 8 from 20 images of each, mean over time", {}),
     _digits("digits_last", "the same, readout at the last pixel", {"pooling": "last"}),
-    _digits("digits_more", "digits 3 and 8 from 20 images of each", {}, shots=20),
-    _digits("digits_4_9", "digits 4 and 9 from 10 images of each", {}, classes=(4, 9)),
-    _digits("digits_10", "all ten digits, 10 images of each", {}, classes=tuple(range(10))),
+    _digits("digits_more", "digits 3 and 8 from 40 images of each", {}, shots=40),
+    _digits("digits_4_9", "digits 4 and 9 from 20 images of each", {}, classes=(4, 9)),
+    _digits(
+        "digits_10", "all ten digits, 10 images of each", {}, classes=tuple(range(10)), shots=10
+    ),
 )
 
 EXPERIMENTS: dict[str, Experiment] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import xarray as xr
 from ssmbias._files import write_atomically
 from ssmbias.poison.arms import arms_of, require_arms
 from ssmbias.poison.catalogue import EXPERIMENTS, find_experiment
+from ssmbias.poison.full_settings import FullSettings
 from ssmbias.poison.runner import (
     Progress,
     Run,
@@ -64,7 +66,21 @@ class PoisonJob:
             )
 
 
-SETTINGS = tuple(sorted({name for one in EXPERIMENTS.values() for name in known_fields(one)}))
+FULL = "cifar10"
+"""The published experiment at full scale, which has settings of its own."""
+
+# Names of `FullSettings` that other experiments have under another name.
+_FULL_NAMES = {"restarts": "brew_restarts"}
+FULL_KEYS = {
+    _FULL_NAMES.get(field.name, field.name): field.name
+    for field in dataclasses.fields(FullSettings)
+    if field.name not in ("arms", "seeds")
+}
+"""Keys of that experiment, and the fields that they set."""
+
+SETTINGS = tuple(
+    sorted({name for one in EXPERIMENTS.values() for name in known_fields(one)} | {*FULL_KEYS})
+)
 """Names of all settings of all experiments."""
 
 DEFAULT_MAPPING: Mapping[str, Any] = {
@@ -77,14 +93,14 @@ DEFAULT_MAPPING: Mapping[str, Any] = {
 """What `from_mapping` takes, with the defaults of scripts/poison.py."""
 
 
-def from_mapping(mapping: Mapping[str, Any]) -> PoisonJob:
+def from_mapping(mapping: Mapping[str, Any]) -> PoisonJob | FullSettings:
     """Build a job from plain values; `None` leaves a setting as the experiment has it.
 
     Args:
       mapping: the keys of `DEFAULT_MAPPING`, all of them.
 
     Returns:
-      A checked job.
+      A checked job; the settings of a full run for the experiment `FULL`.
 
     Raises:
       ValueError: a key is unknown or missing, or a value is impossible.
@@ -102,6 +118,8 @@ def from_mapping(mapping: Mapping[str, Any]) -> PoisonJob:
         if key not in mapping:
             raise ValueError(f"{key}: missing; the default is {key}={default!r}")
     overrides = {k: v for k, v in mapping.items() if k not in ITSELF and v is not None}
+    if mapping["experiment"] == FULL:
+        return _full(mapping, overrides)
     experiment = changed(find_experiment(str(mapping["experiment"])), overrides)
     arms, windows = mapping["arms"], mapping["windows"]
     return PoisonJob(
@@ -111,6 +129,20 @@ def from_mapping(mapping: Mapping[str, Any]) -> PoisonJob:
         windows=scan_windows(experiment) if windows is None else _integers("windows", windows),
         as_published=not overrides,
     )
+
+
+def _full(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> FullSettings:
+    """The settings of a full run."""
+    for name, value in (*overrides.items(), ("windows", mapping["windows"])):
+        if name not in FULL_KEYS and value is not None:
+            known = ", ".join(("arms", "seeds", *sorted(FULL_KEYS)))
+            raise ValueError(
+                f"{name}={value!r}: no setting of experiment={FULL}; known are {known}"
+            )
+    given = {FULL_KEYS[name]: value for name, value in overrides.items()}
+    if mapping["arms"] is not None:
+        given["arms"] = _names(mapping["arms"])
+    return FullSettings(**given, seeds=_integers("seeds", mapping["seeds"]))
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -153,13 +185,13 @@ def run_job(job: PoisonJob, folder: Path, progress: Progress | None = None) -> R
     )
     for name, data in (("results", run.results), ("scan", run.scan)):
         if data is not None:
-            _write_netcdf(folder / f"{name}.nc", data)
+            write_netcdf(folder / f"{name}.nc", data)
     write_atomically(folder / "examples.npz", lambda stream: np.savez(stream, **run.examples))  # pyright: ignore[reportArgumentType]
     return run
 
 
-def _write_netcdf(path: Path, data: xr.Dataset) -> None:
-    """NetCDF 3, by SciPy: no further package, and small data; it has no 64-bit integers."""
+def write_netcdf(path: Path, data: xr.Dataset) -> None:
+    """Write results as NetCDF 3, by SciPy, which has no 64-bit integers; the data are small."""
     small = {"seed": data["seed"].astype(np.int32)}
     small |= {name: data[name].astype(np.int32) for name in ("window", "position") if name in data}
     write_atomically(

@@ -22,7 +22,7 @@ from ssmbias.poison.learner import Learner, accuracy, learner_of, train
 from ssmbias.poison.matching import brew, poisoned
 from ssmbias.poison.perturbation import random_perturbation
 from ssmbias.poison.problems import Keys, Problem, keys_of, labelled, problem_of
-from ssmbias.poison.settings import Experiment
+from ssmbias.poison.settings import Experiment, PaperNetwork
 
 NOT_FITTED = 1
 """Outcome of a run that does not fit its base part, or is not finite; 0 is one that does."""
@@ -108,10 +108,30 @@ def _train(
     weights: Array,
 ) -> tuple[Params, Array]:
     def one(start: Params, base: Batch, extra: Batch) -> tuple[Params, Array]:
-        whole = Batch(*(jnp.concatenate([a, b]) for a, b in zip(base, extra, strict=True)))
+        whole = _joined(base, extra)
         return train(learner_of(experiment), experiment.training, start, whole, weights, steps)
 
     return jax.vmap(one)(start, base, extra)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def forces(
+    experiment: Experiment, start: Params, base: Batch, extra: Batch, weights: Array
+) -> Array:
+    """The coefficients of I2 of every seed at the start of training."""
+    from ssmbias.poison.forces import lag_forces  # noqa: PLC0415  (flax)
+
+    config = experiment.network
+    assert isinstance(config, PaperNetwork)
+
+    def one(start: Params, base: Batch, extra: Batch) -> Array:
+        return lag_forces(config, start, _joined(base, extra), weights)
+
+    return jax.vmap(one)(start, base, extra)
+
+
+def _joined(base: Batch, extra: Batch) -> Batch:
+    return Batch(*(jnp.concatenate([a, b]) for a, b in zip(base, extra, strict=True)))
 
 
 @functools.partial(jax.jit, static_argnums=0)

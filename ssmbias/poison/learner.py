@@ -72,15 +72,9 @@ def _network(experiment: Experiment) -> tuple[Callable[..., Any], Callable[..., 
             return network.apply({"params": params}, inputs)  # pyright: ignore[reportReturnType]
 
         return lambda key, inputs: network.init(key, inputs)["params"], outputs
-    from ssmbias.models.network import SSMNetwork  # noqa: PLC0415  (flax)
+    from ssmbias.poison.forces import network_of  # noqa: PLC0415  (flax)
 
-    small = SSMNetwork(
-        state_dim=config.state_dim,
-        hidden=config.hidden,
-        sd_a=config.sd_a,
-        sd_bc=config.sd_bc,
-        sd_head=config.sd_head,
-    )
+    small = network_of(config)
     return (
         lambda key, inputs: small.init(key, inputs[:, 0][None])["params"],
         lambda params, inputs: small.apply({"params": params}, inputs[:, 0][None]),

@@ -14,10 +14,10 @@ import xarray as xr
 
 from ssmbias._checks import require_int, require_x64
 from ssmbias.poison import lanes
-from ssmbias.poison.arms import ARMS, BY_HAND, arms_of, require_arms
+from ssmbias.poison.arms import ARMS, BY_HAND, arm_weights, arms_of, require_arms
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.catalogue import find_experiment, model_of
-from ssmbias.poison.settings import Experiment, changed
+from ssmbias.poison.settings import Experiment, PaperNetwork, changed
 from ssmbias.poison.units import Arrays, load_unit, save_unit, unit_path
 
 Progress: TypeAlias = Callable[[int, int, str], None]
@@ -68,7 +68,8 @@ def run_arms(
       sequences as the training data; train_accuracy: on the base part; final_loss; outcome: 0, or
       1 where a run does not fit its base part or is not finite; input_share: share of a position
       in the squared gradient of the output by the input; teacher_cosine: of that gradient with the
-      teacher's; objective: of gradient matching (nan in other arms).
+      teacher's; objective: of gradient matching (nan in other arms); lag_force: of the network of
+      the paper's theory, the coefficients of I2 at the start of training (with dim lag).
 
     Raises:
       ValueError: an unknown experiment, arm or setting, a seed twice, or an impossible value.
@@ -168,6 +169,14 @@ class _Block:
         found = lanes.measure(self.experiment, params, self.prepared.problem)
         finite = np.isfinite(np.asarray(loss))
         fitted = np.asarray(found["train_accuracy"]) >= lanes.LEAST_FITTED
+        if isinstance(self.experiment.network, PaperNetwork):
+            kept["lag_force"] = lanes.forces(
+                self.experiment,
+                self.prepared.start,
+                self.prepared.problem.train,
+                extra,
+                arm_weights(self.experiment, label),
+            )
         example = self.prepared.problem.train if label == "base" else extra
         arrays = {
             **found,
@@ -243,6 +252,9 @@ def _gathered(
     data["outcome"] = (("arm", "seed"), data["outcome"][1].astype(np.int32))
     shares = np.stack([values(arm, "input_share") for arm in arms])
     data["input_share"] = (("arm", "seed", "position"), shares)
+    if "lag_force" in parts[0][arms[0]]:
+        forces = np.stack([values(arm, "lag_force") for arm in arms])
+        data["lag_force"] = (("arm", "seed", "lag"), forces)
     coords = {"arm": list(arms), "seed": list(seeds), "position": np.arange(length)}
     results = xr.Dataset(data, coords, _attributes(experiment))
     scan = None

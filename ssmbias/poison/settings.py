@@ -38,7 +38,7 @@ class DigitsTask:
     """
 
     classes: tuple[int, ...] = (3, 8)
-    shots: int = 10
+    shots: int = 20
     num_targets: int = 40
 
     def __post_init__(self) -> None:
@@ -280,6 +280,8 @@ def changed(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
         part, field_name = known[name]
         old = parts.get(part, {})
         parts[part] = old | {field_name: tuple(value) if isinstance(value, list) else value}
+    if "layer" in overrides and "layer_options" not in overrides:
+        parts["network"]["layer_options"] = ()  # those of another layer mean nothing to it
     search = parts.pop("matching", None)
     if search:
         matching = dataclasses.replace(experiment.poisons.matching, **search)

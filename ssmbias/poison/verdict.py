@@ -214,7 +214,8 @@ def _inconclusive(
     """Why nothing can be said; "" where something can."""
     missing = [name for name in _NEEDED[attack] if name not in differences]
     if missing:
-        return f"the needed control {listed(missing)} was not run"
+        were = "control {} was" if len(missing) == 1 else "controls {} were"
+        return f"the needed {were.format(listed(missing))} not run"
     for control, found in differences.items():
         num = found.num_pairs + found.num_excluded
         if found.num_pairs < LEAST_FRACTION * num:
