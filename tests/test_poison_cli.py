@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from ssmbias.data.cifar10_stand_in import write_stand_in
 from ssmbias.poison.catalogue import EXPERIMENTS, find_experiment
 from ssmbias.poison.full_settings import FullSettings
 from ssmbias.poison.job import (
@@ -64,7 +66,8 @@ def test_mistakes_get_one_line_and_exit_code_2(assert_refused) -> None:
     assert_refused("poison", MISTAKES)
 
 
-def test_hydra_defaults_are_the_library_defaults() -> None:
+def test_hydra_defaults_are_the_library_defaults(tmp_path) -> None:
+    stand_in = write_stand_in(tmp_path / "data", jax.random.key(0), num_per_file=20)
     with initialize_config_module("ssmbias.conf", version_base="1.3"):
         assert OmegaConf.to_container(compose("poison")) == dict(DEFAULT_MAPPING)
     files = {path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml")}
@@ -72,8 +75,9 @@ def test_hydra_defaults_are_the_library_defaults() -> None:
     with initialize_config_module("ssmbias.conf", version_base="1.3"):
         for name in EXPERIMENTS:
             assert compose("poison", [f"experiment={name}"]).experiment == name
-        full = OmegaConf.to_container(compose("poison", ["experiment=cifar10", "model=lru"]))
-    assert from_mapping(full) == FullSettings("lru")  # pyright: ignore[reportArgumentType]
+        words = ["experiment=cifar10", "model=lru", f"data={stand_in}"]
+        full = OmegaConf.to_container(compose("poison", words))
+    assert from_mapping(full) == FullSettings("lru", str(stand_in))  # pyright: ignore[reportArgumentType]
     job = from_mapping(DEFAULT_MAPPING)
     assert isinstance(job, PoisonJob)
     assert job.experiment == find_experiment("f1")

@@ -124,7 +124,9 @@ def teacher_label(task: SignTask, inputs: Float[AnyArray, "seq 1"]) -> Int[Array
     return output if task.output == "value" else (output > 0).astype(jnp.int32)
 
 
-def training_inputs(key: Array, task: SignTask, num: int | None = None) -> Float[Array, "num seq 1"]:
+def training_inputs(
+    key: Array, task: SignTask, num: int | None = None
+) -> Float[Array, "num seq 1"]:
     """Training sequences.
 
     Args:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ssmbias._checks import require_choice, require_int
+from ssmbias._checks import require_choice, require_int, require_number
 from ssmbias._types import Array
 from ssmbias.models.scans import (
     checked_options,
@@ -35,7 +35,7 @@ from ssmbias.models.scans import (
 METHODS = ("chunked", "recurrence", "scan")
 """Ways to run the layer: matrix products in chunks, step by step, associative scan."""
 
-OPTIONS = {"expand": 2, "head_dim": 64, "conv_width": 4, "dtype": None}
+OPTIONS = {"expand": 2, "head_dim": 64, "conv_width": 4, "dt_bias": 0.0, "dtype": None}
 """Every option of `init` with its default."""
 
 _NORM_EPS = 1e-5
@@ -96,6 +96,7 @@ def check_options(channels: Any, state_dim: Any, **options: Any) -> dict[str, An
     options = checked_options("mamba2", channels, state_dim, OPTIONS, options)
     for name in ("expand", "head_dim", "conv_width"):
         options[name] = require_int(name, options[name], minimum=1)
+    options["dt_bias"] = require_number("dt_bias", options["dt_bias"])
     inner = options["expand"] * channels
     if inner % options["head_dim"]:
         raise ValueError(
@@ -111,15 +112,16 @@ def init(key: Array, channels: int, state_dim: int, **options: Any) -> Mamba2Par
 
     There are $H = $ `expand · channels / head_dim` heads. Matrices are uniform on
     $\pm 1/\sqrt{\text{fan-in}}$, the convolution and its biases on
-    $\pm 1/\sqrt{\text{conv width}}$; $\alpha, \beta \sim N(0, 0.1^2)$; D and the norm's weights
-    are 1.
+    $\pm 1/\sqrt{\text{conv width}}$; $\alpha \sim N(0, 0.1^2)$ and $\beta$ likewise around the
+    option `dt_bias`, which is how to get long memories: a state decays by about $e^{-e^\beta}$ a
+    step where $\beta \ll 0$; D and the norm's weights are 1.
 
     Args:
       key: PRNG key.
       channels: number of channels, at least 1.
       state_dim: length N of B and C, at least 1.
-      **options: `expand`, `head_dim` (must divide `expand * channels`), `conv_width`, `dtype`
-        (float32 or float64; `None` is JAX's default). See `OPTIONS`.
+      **options: `expand`, `head_dim` (must divide `expand * channels`), `conv_width`,
+        `dt_bias`, `dtype` (float32 or float64; `None` is JAX's default). See `OPTIONS`.
 
     Returns:
       The parameters.
@@ -150,7 +152,7 @@ def init(key: Array, channels: int, state_dim: int, **options: Any) -> Mamba2Par
         in_proj=uniform(keys[0], (channels, inner + convolved + heads), channels),
         conv=uniform(keys[1], (width, convolved), width),
         conv_bias=uniform(keys[2], (convolved,), width),
-        dt_bias=0.1 * jax.random.normal(keys[3], (heads,), dtype),
+        dt_bias=opts["dt_bias"] + 0.1 * jax.random.normal(keys[3], (heads,), dtype),
         a_log=0.1 * jax.random.normal(keys[4], (heads,), dtype),
         d=jnp.ones(heads, dtype),
         norm=jnp.ones(inner, dtype),
@@ -191,9 +193,13 @@ def apply(
     require_choice("method", method, METHODS)
     chunk = require_int("chunk", chunk, minimum=1)
     dtype, u, params = _checked(params, u)
-    gate, signals = _signals(params, u, u)
+    inner, heads = params.norm.shape[0], params.a_log.shape[0]
+    # Split, not sliced: the slope of slices is a sum of padded ones, that of a split is one array.
+    sizes = (inner, params.conv_bias.shape[0], heads)
+    gate, xbc, dt = jax.lax.split(_product(u, params.in_proj), sizes, axis=1)
+    signals = _signals(params, xbc, dt)
     if method == "chunked":
-        v = _chunked(signals, min(chunk, u.shape[0]))
+        v = _chunked(signals, params.d, min(chunk, u.shape[0]))
     else:
         v = linear_recurrence(
             lambda s: jnp.exp(s.log_decay)[:, None, None],
@@ -202,7 +208,8 @@ def apply(
             signals,
             method,
         )
-    return _output(params, v, signals.x, gate).astype(dtype)
+        v = v + params.d[None, :, None] * signals.x
+    return _output(params, v, gate).astype(dtype)
 
 
 def final(params: Mamba2Params, u: Float[Array, "length channels"]) -> Float[Array, " channels"]:
@@ -225,10 +232,13 @@ def final(params: Mamba2Params, u: Float[Array, "length channels"]) -> Float[Arr
       True
     """
     dtype, u, params = _checked(params, u)
-    gate, signals = _signals(params, u, u[-1:])
+    inner = params.norm.shape[0]
+    gate, rest = u[-1:] @ params.in_proj[:, :inner], u @ params.in_proj[:, inner:]
+    convolved = params.conv_bias.shape[0]
+    signals = _signals(params, rest[:, :convolved], rest[:, convolved:])
     row = (signals.b @ signals.c[-1])[:, None] * signals.dt * jnp.exp(_sums_after(signals))
-    v = jnp.einsum("kh,khp->hp", row, signals.x)
-    return _output(params, v[None], signals.x[-1:], gate)[0].astype(dtype)
+    v = jnp.einsum("kh,khp->hp", row, signals.x) + params.d[:, None] * signals.x[-1]
+    return _output(params, v[None], gate)[0].astype(dtype)
 
 
 def groups(params: Mamba2Params) -> Mamba2Params:
@@ -257,19 +267,15 @@ def _checked(params: Mamba2Params, u: Any) -> tuple[Any, Array, Mamba2Params]:
     return u.dtype, *in_working_dtype(u, params)
 
 
-def _signals(params: Mamba2Params, u: Array, gated: Array) -> tuple[Array, _Signals]:
-    """The gate at the rows `gated`, and what the state space model sees of all of `u`."""
+def _signals(params: Mamba2Params, xbc: Array, dt: Array) -> _Signals:
+    """What the state space model sees of the projected sequence."""
     inner, heads = params.norm.shape[0], params.a_log.shape[0]
-    convolved = params.conv_bias.shape[0]
-    state = (convolved - inner) // 2
-    gate = gated @ params.in_proj[:, :inner]
-    rest = u @ params.in_proj[:, inner:]
-    xbc, raw = rest[:, :convolved], rest[:, convolved:]
+    state = (xbc.shape[1] - inner) // 2
     xbc = jax.nn.silu(_causal_filter(xbc, params.conv) + params.conv_bias[None, :])
-    x, b, c = jnp.split(xbc, (inner, inner + state), axis=1)
-    dt = jax.nn.softplus(raw + params.dt_bias[None, :])
+    x, b, c = jax.lax.split(xbc, (inner, state, state), axis=1)
+    dt = jax.nn.softplus(dt + params.dt_bias[None, :])
     log_decay = -jnp.exp(params.a_log)[None, :] * dt
-    return gate, _Signals(x.reshape(x.shape[0], heads, -1), b, c, dt, log_decay)
+    return _Signals(x.reshape(x.shape[0], heads, -1), b, c, dt, log_decay)
 
 
 def _causal_filter(x: Array, taps: Array) -> Array:
@@ -279,11 +285,23 @@ def _causal_filter(x: Array, taps: Array) -> Array:
     return sum(padded[i : i + length] * taps[i][None, :] for i in range(width))  # type: ignore
 
 
-def _output(params: Mamba2Params, v: Array, x: Array, gate: Array) -> Array:
-    """Direct path, gate, norm and projection."""
-    v = (v + params.d[None, :, None] * x).reshape(gate.shape) * jax.nn.silu(gate)
+def _output(params: Mamba2Params, v: Array, gate: Array) -> Array:
+    """Gate, norm and projection."""
+    v = v.reshape(gate.shape) * jax.nn.silu(gate)
     scale = jax.lax.rsqrt(jnp.mean(v * v, axis=-1, keepdims=True) + _NORM_EPS)
-    return (v * scale * params.norm[None, :]) @ params.out_proj
+    # The norm's weights go into the matrix, its scale behind: two passes over v less.
+    return scale * _product(v, params.norm[:, None] * params.out_proj)
+
+
+def _product(x: Array, matrix: Array) -> Array:
+    """`x @ matrix`, with a quick slope by the matrix under `jax.vmap` over sequences."""
+    if x.shape[0] >= x.shape[1]:
+        # The slope by a matrix that sequences share is a sum over sequences and steps at once, for
+        # which XLA transposes what is as large as the output on CPUs. A choice between equals that
+        # depends on the sequence makes it one sum over steps for each, and then over sequences.
+        # With fewer steps than channels these matrices would be larger than the output.
+        matrix = jnp.where(x[0, 0] > 0, matrix, matrix)
+    return x @ matrix
 
 
 def _sums_after(signals: _Signals) -> Array:
@@ -292,8 +310,8 @@ def _sums_after(signals: _Signals) -> Array:
     return jnp.concatenate([total[1:], jnp.zeros_like(total[:1])])
 
 
-def _chunked(signals: _Signals, chunk: int) -> Array:
-    """S_k C_k at every step: products inside of chunks, states carried between them."""
+def _chunked(signals: _Signals, skip: Array, chunk: int) -> Array:
+    """S_k C_k + D x_k at every step: products inside of chunks, states carried between them."""
     length = signals.b.shape[0]
     count = -(-length // chunk)
 
@@ -302,25 +320,26 @@ def _chunked(signals: _Signals, chunk: int) -> Array:
         x = jnp.pad(x, ((0, count * chunk - length),) + ((0, 0),) * (x.ndim - 1))
         return x.reshape(count, chunk, *x.shape[1:])
 
-    # Axes: g chunk, i and j steps in it, h head, p input of a head, n state.
+    # Axes: g chunk, h head, i and j steps in the chunk, p input of a head, n state. With the heads
+    # before the steps all products are batched ones, and nothing as large as M is transposed.
     signals = _Signals(*(split(x) for x in signals))
     b, c = signals.b, signals.c
-    steps = signals.dt[..., None] * signals.x
-    since = jnp.cumsum(signals.log_decay, axis=1)
+    x, dt = signals.x.swapaxes(1, 2), signals.dt.swapaxes(1, 2)
+    since = jnp.cumsum(signals.log_decay.swapaxes(1, 2), axis=-1)
     # Log decay from step j to step i, exp of nothing positive: -inf where i < j.
-    between = since[:, :, None, :] - since[:, None, :, :]
-    past = jnp.tril(jnp.ones((chunk, chunk), bool))[None, :, :, None]
-    matrix = jnp.exp(jnp.where(past, between, -jnp.inf))
-    matrix = matrix * jnp.einsum("gin,gjn->gij", c, b)[..., None]
-    within = jnp.einsum("gijh,gjhp->gihp", matrix, steps)
+    between = since[..., :, None] - since[..., None, :]
+    past = jnp.tril(jnp.ones((chunk, chunk), bool))[None, None]
+    weight = jnp.exp(jnp.where(past, between, -jnp.inf)) * dt[..., None, :]
+    direct = skip[None, :, None, None] * jnp.eye(chunk, dtype=x.dtype)[None, None]
+    matrix = weight * jnp.einsum("gin,gjn->gij", c, b)[:, None] + direct
 
-    added = jnp.einsum("gjh,gjhp,gjn->ghpn", jnp.exp(jax.vmap(_sums_after)(signals)), steps, b)
-    kept = jnp.exp(since[:, -1])[:, :, None, None]
+    added = jnp.einsum("ghjn,ghjp->ghnp", weight[..., -1, :, None] * b[:, None], x)
+    kept = jnp.exp(since[..., -1])[..., None, None]
 
     def carry(state, part):
         decay, new = part
         return decay * state + new, state
 
     before = jax.lax.scan(carry, jnp.zeros_like(added[0]), (kept, added))[1]
-    across = jnp.einsum("gin,ghpn->gihp", c, before) * jnp.exp(since)[..., None]
-    return (within + across).reshape(count * chunk, *within.shape[2:])[:length]
+    v = matrix @ x + (jnp.exp(since)[..., None] * c[:, None]) @ before
+    return v.swapaxes(1, 2).reshape(count * chunk, x.shape[1], x.shape[3])[:length]

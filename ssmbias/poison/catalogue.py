@@ -70,7 +70,7 @@ _SHOWING = (
         "f1_s4d_real",
         "S4D-Real with steps up to 1",
         "s4d",
-        {"variant": "real", "dt_max": 1.0},
+        {"variant": "real", "dt_max": 1.0, "d_scale": 0.0},
     ),
     _f1("f1_two_states", "a teacher with two states", teacher_a=(1.0, 0.9)),
     _f1("f1_copies", "found poisons are perturbed copies", found_carrier="copies"),
@@ -81,8 +81,10 @@ _NEGATIVE = (
     _f1("f1_tail", "training signal off its support (sd .1)", off_support=0.1),
     _f1("f1_faint_tail", "a faint training signal off its support (sd .03)", off_support=0.03),
     _layer("f1_phase", "phases up to 2 pi", "lru", _LRU_OPTIONS | {"max_phase": 2 * math.pi}),
-    _layer("f1_s4d_lin", "S4D-Lin", "s4d", {"variant": "lin"}),
-    _layer("f1_s4d_slow", "S4D-Real with steps up to .1", "s4d", {"variant": "real"}),
+    _layer("f1_s4d_lin", "S4D-Lin", "s4d", {"variant": "lin", "d_scale": 0.0}),
+    _layer(
+        "f1_s4d_slow", "S4D-Real with steps up to .1", "s4d", {"variant": "real", "d_scale": 0.0}
+    ),
     _f1("f1_layer_norm", "layer norm after the block", block="post_norm"),
     _f1("f1_mean", "mean pooling", pooling="mean"),
     _f1("f1_sgd", "plain gradient descent", optimizer="sgd", learning_rate=0.05),
@@ -127,8 +129,22 @@ _DIGITS = (
     ),
 )
 
+# Verdicts over seeds 0..19 that no other rounding will turn (docs/findings.md); those nearer to
+# the level are left out.
+_EXPECTED = {
+    "f1": "effect of the last elements",
+    "f1_small": "effect of the last elements",
+    "f1_long": "effect of the last elements",
+    "f1_standard": "effect of the last elements",
+    "f1_two_layers": "effect of the last elements",
+    "f1_tail": "no harm found",
+}
+
 EXPERIMENTS: dict[str, Experiment] = {
-    one.name: one for one in (*_SHOWING, *_NEGATIVE, *_OTHER_NETWORKS, *_DIGITS)
+    one.name: dataclasses.replace(
+        one, expected=(("late", _EXPECTED[one.name]),) if one.name in _EXPECTED else ()
+    )
+    for one in (*_SHOWING, *_NEGATIVE, *_OTHER_NETWORKS, *_DIGITS)
 }
 """All experiments on a small scale by name."""
 

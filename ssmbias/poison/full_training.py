@@ -127,7 +127,7 @@ def train_epoch(
     sums = []
     for index, first in enumerate(range(0, num, settings.batch_size), start=1):
         rows = order[first : first + settings.batch_size]
-        state, each = _turn(settings, kind, training, state, rows, key, index)
+        state, each = _turn_alone(settings, kind, training, state, rows, key, index)
         sums.append(each)
     return _with_means(state, sums, num)
 
@@ -162,7 +162,6 @@ def _train_epoch(
     return _with_means(state, sums, num)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def _turn(
     settings: FullSettings,
     arm: str,
@@ -183,6 +182,9 @@ def _shuffled(num: int, epoch: Array, seed: Array | int) -> tuple[Array, Array]:
     """The key of an epoch, and the order of its examples."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _EPOCHS), epoch)
     return key, jax.random.permutation(jax.random.fold_in(key, 0), num)
+
+
+_turn_alone = jax.jit(_turn, static_argnums=(0, 1))
 
 
 def _with_means(state: State, sums: list[Any], num: int) -> State:

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from ssmbias._files import write_atomically
+from ssmbias.data.cifar10 import load_cifar10
 from ssmbias.poison.arms import arms_of, require_arms
 from ssmbias.poison.catalogue import EXPERIMENTS, find_experiment
 from ssmbias.poison.full_settings import FullSettings
@@ -142,7 +143,9 @@ def _full(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> FullSetti
     given = {FULL_KEYS[name]: value for name, value in overrides.items()}
     if mapping["arms"] is not None:
         given["arms"] = _names(mapping["arms"])
-    return FullSettings(**given, seeds=_integers("seeds", mapping["seeds"]))
+    settings = FullSettings(**given, seeds=_integers("seeds", mapping["seeds"]))
+    load_cifar10(settings.data, num_train=1, num_test=1, verify=False)  # is there anything?
+    return settings
 
 
 def _names(value: Any) -> tuple[str, ...]:

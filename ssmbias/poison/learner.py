@@ -89,7 +89,8 @@ def weighted_loss(learner: Learner, params: Params, batch: Batch, weights: Array
 
 def accuracy(learner: Learner, params: Params, batch: Batch) -> Array:
     """The part of the examples that a network gets right."""
-    return jnp.mean(jax.vmap(learner.is_right, in_axes=(None, 0, 0))(params, *batch))
+    right = jax.vmap(learner.is_right, in_axes=(None, 0, 0))(params, *batch)
+    return jnp.mean(right, dtype=jnp.result_type(float))
 
 
 def optimizer_of(training: Training) -> optax.GradientTransformation:

@@ -1,0 +1,91 @@
+"""Speed of poisoned training: all seeds of F1 in one program against one seed after the other.
+
+Both are the same function, compiled for 20 seeds and for one, and both are warm: compiling counts
+for nothing, which favours the runs one by one. They take turns, on one core and on two. On two
+every core is a device, as in `scripts/poison.py`, and the seeds are shared out over them; a run of
+one seed has both cores to itself.
+
+    python benchmarks/poison.py             # a minute; writes benchmarks/results/
+    python benchmarks/poison.py --quick     # a smoke run
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import common  # pins the process to one core, so before JAX and NumPy
+import interleaved
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssmbias.poison.catalogue import find_experiment
+from ssmbias.poison.lanes import Prepared, prepare, spread, train_arm
+from ssmbias.poison.settings import changed
+
+ARM = "late"
+
+
+def trainer(experiment: Any, prepared: Prepared) -> Callable[[], np.ndarray]:
+    """A warm job: training of all seeds in `prepared`; it answers with their losses."""
+    job = functools.partial(train_arm, experiment, prepared, ARM, prepared.by_hand[ARM])
+
+    def losses() -> np.ndarray:
+        return np.asarray(jax.block_until_ready(job())[1])
+
+    losses()
+    return losses
+
+
+def on_cores(options: argparse.Namespace) -> dict[str, Any]:
+    """All seeds at once and one by one, on a number of cores."""
+    interleaved.use_cores(options.cores)
+    count, repeats = (4, 1) if options.quick else (20, 7)
+    experiment = changed(find_experiment("f1"), {"steps": 20} if options.quick else {})
+    prepared = prepare(experiment, jnp.arange(count))
+    ones = [jax.tree.map(lambda x, i=i: x[i : i + 1], prepared) for i in range(count)]
+    # Before the one by one: what is compiled for devices is another program.
+    jobs = {"one by one": [trainer(experiment, one) for one in ones]}
+    if options.cores > 1:
+        prepared = spread(prepared, count)
+    together = trainer(experiment, prepared)
+    single = np.concatenate([job() for job in jobs["one by one"]])
+
+    def in_a_row() -> None:
+        for job in jobs["one by one"]:
+            job()
+
+    turns = {"at once": interleaved.stopwatch(together), "one": interleaved.stopwatch(in_a_row)}
+    report: dict[str, Any] = dict(interleaved.load())
+    times = interleaved.in_turns(turns, repeats)
+    rates = {k: [count / s for s in v] for k, v in times.items()}
+    return report | {
+        "seeds": count,
+        "losses differ by": float(np.max(np.abs(together() / single - 1))),
+        "seeds per second, at once": interleaved.quartiles(rates["at once"]),
+        "seeds per second, one by one": interleaved.quartiles(rates["one"]),
+        "throughput over one by one": interleaved.ratios(times["one"], times["at once"]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smoke run")
+    parser.add_argument("--cores", type=int, help="only on so many cores, and print that")
+    options = parser.parse_args()
+    if options.cores is not None:
+        jax.config.update("jax_num_cpu_devices", options.cores)
+        print(json.dumps(on_cores(options)))
+        return
+    passed = ["--quick"] * options.quick
+    report = {"machine": common.machine("jax"), **interleaved.by_cores(__file__, passed)}
+    del report["machine"]["cores used"]  # two numbers of them, named where they are used
+    common.publish(report, "poison", options.quick)
+
+
+if __name__ == "__main__":
+    main()
