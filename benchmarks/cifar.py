@@ -93,7 +93,7 @@ def measure(model: str, dtype: str, quick: bool, platform: str, rate: float) -> 
         "utilisation": step.flops / step.seconds / rate,
         "temporary memory, MB": step.temporary_bytes / 1e6,
         "hours, one training of base": updates_of_base(settings) * step.seconds / 3600,
-        "hours, all arms and five seeds": seconds / 3600,
+        f"hours, all arms and {len(settings.seeds)} seeds": seconds / 3600,
     }
 
 

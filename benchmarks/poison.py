@@ -45,7 +45,7 @@ def on_cores(options: argparse.Namespace) -> dict[str, Any]:
     """All seeds at once and one by one, on a number of cores."""
     interleaved.use_cores(options.cores)
     count, repeats = (4, 1) if options.quick else (20, 7)
-    experiment = changed(find_experiment("f1"), {"steps": 20} if options.quick else {})
+    experiment = changed(find_experiment("f1"), {"steps": 40} if options.quick else {})
     prepared = prepare(experiment, jnp.arange(count))
     ones = [jax.tree.map(lambda x, i=i: x[i : i + 1], prepared) for i in range(count)]
     # Before the one by one: what is compiled for devices is another program.

@@ -34,7 +34,8 @@ from ssmbias.poison.verdict import INCONCLUSIVE, LAST_ELEMENTS, NO_HARM
 REPO = Path(__file__).resolve().parents[1]
 TINY = (
     "seq_len=8", "support=3", "num_train=6", "num_poisons=4", "num_test=16", "num_targets=5",
-    "steps=3", "channels=2", "state_dim=2", "head_width=2", "brew_steps=2", "windows=[]",
+    "steps=3", "channels=2", "state_dim=2", "head_width=2", "brew_steps=2", "victim_steps=2",
+    "windows=[]",
     "arms=[dup,early,rpos,late]", "seeds=range(8)",
 )  # fmt: skip
 
@@ -106,6 +107,7 @@ def command(*words: str, cwd: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow  # two processes, half a minute
 def test_a_killed_run_goes_on_and_everything_is_written(tmp_path) -> None:
     started = subprocess.Popen(
         command(cwd=tmp_path), cwd=tmp_path, env=dict(os.environ),

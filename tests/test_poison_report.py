@@ -259,7 +259,7 @@ def test_digits_say_plainly_that_last_elements_do_not_matter(tmp_path: Path) -> 
     few = data.isel(seed=slice(5))
     (said,) = about_digits(few, judge_all(few))
     assert "cannot tell whether the last elements matter" in said
-    alone = data.sel(arm=["dup", "random", "found"])
+    alone = data.sel(arm=["base", "dup", "random", "found"])
     (said,) = about_digits(alone, judge_all(alone))
     assert "late poison was not compared" in said
 
@@ -270,7 +270,9 @@ def test_limits_follow_the_results() -> None:
     assert "no proof" in said
     assert "white box" in said
     assert "No teacher" not in said
-    other = data.assign_attrs(teacher=False).sel(arm=["base", "dup", "early", "rpos", "late"])
+    other = data.assign_attrs(teacher=False).sel(
+        arm=["base", "dup", "noise", "early", "rpos", "late"]
+    )
     other["test_accuracy"].loc[{"arm": "late"}] = other["test_accuracy"].sel(arm="dup")
     said = " ".join(limits(other, judge_all(other)))
     assert "No teacher" in said

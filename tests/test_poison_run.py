@@ -10,14 +10,16 @@ import numpy as np
 import optax
 import pytest
 
+from ssmbias.data.digits import digits
 from ssmbias.data.sum_sign import SignTask, teacher_label, training_inputs
 from ssmbias.models.sequence_network import SequenceNetwork
 from ssmbias.poison import lanes
-from ssmbias.poison.arms import ARMS, BY_HAND, arm_weights
+from ssmbias.poison.arms import arm_weights, poisons_by_hand
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.catalogue import EXPERIMENTS, find_experiment
 from ssmbias.poison.forces import lag_forces
 from ssmbias.poison.learner import learner_of, optimizer_of, weighted_loss
+from ssmbias.poison.problems import keys_of, problem_of
 from ssmbias.poison.runner import run_arms, run_experiment, scan_windows
 from ssmbias.poison.settings import Experiment, PaperNetwork, changed
 from ssmbias.poison.units import load_unit, unit_path
@@ -26,7 +28,7 @@ from ssmbias.poison.units import load_unit, unit_path
 TINY = {
     "seq_len": 8, "support": 3, "num_train": 6, "num_poisons": 4, "num_test": 16,
     "num_targets": 5, "steps": 3, "channels": 2, "state_dim": 2, "head_width": 2,
-    "brew_steps": 2,
+    "brew_steps": 2, "victim_steps": 2,
 }  # fmt: skip
 F1 = changed(find_experiment("f1"), TINY)
 SEEDS = (3, 7)
@@ -88,12 +90,32 @@ class TestArms:
         sums = np.asarray(batch.inputs).sum(axis=(2, 3))
         np.testing.assert_array_equal(np.asarray(batch.labels), sums > 0)
         np.testing.assert_array_equal(batch.inputs, delta)  # carriers are zero sequences
+        norm = np.linalg.norm(np.asarray(delta)[..., 0], axis=2).mean(axis=1)
+        np.testing.assert_allclose(lanes.mean_norm(F1, prepared, "found", batch), norm, rtol=1e-12)
         control = lanes.randomly(F1, prepared, delta)
         np.testing.assert_allclose(  # a root of squares, found by bisection to rounding
             np.linalg.norm(control.inputs, axis=2), np.linalg.norm(delta, axis=2), rtol=1e-9
         )
         sums = np.asarray(control.inputs).sum(axis=(2, 3))
         np.testing.assert_array_equal(np.asarray(control.labels), sums > 0)
+
+
+class TestDigits:
+    def test_poisons_and_targets_are_balanced(self) -> None:
+        experiment = find_experiment("digits_10")
+        keys = keys_of(0)
+        problem = problem_of(experiment, keys)
+        copies = poisons_by_hand(experiment, keys, problem.train)["dup"]
+        assert np.bincount(copies.labels, minlength=10).tolist() == [2] * 10
+        assert np.bincount(problem.targets.labels[:20], minlength=10).tolist() == [2] * 10
+        # In turn, not in order: and each image still has its own label.
+        whole = digits(experiment.task.classes)  # pyright: ignore[reportAttributeAccessIssue]
+        rows = {
+            x.tobytes(): int(y) for x, y in zip(np.asarray(whole.inputs), whole.labels, strict=True)
+        }
+        assert len(rows) > 1700
+        for x, y in zip(np.asarray(problem.train.inputs), problem.train.labels, strict=True):
+            assert rows[x.tobytes()] == int(y)
 
 
 class TestTraining:
@@ -239,7 +261,7 @@ MISTAKES = [
     ({"arms": ["dup", "dup"]}, "arms='dup': is given twice"),
     ({"experiment": "digits", "arms": ["late"]}, "arms='late': needs a teacher"),
     ({"seeds": []}, r"seeds=\[\]: give at least one"),
-    ({"seeds": 5}, r"seeds=5: pass a list or a range, such as range\(5\)"),
+    ({"seeds": 5}, "seeds=5: pass a list or a range of integers"),
     ({"seeds": [1, 1]}, "seeds=1: is given twice"),
     ({"seeds": [-1]}, "seeds=-1: must be in 0"),
     ({"num_poisons": 41}, r"num_poisons=41: the arm dup copies .* 40; give at most that"),
@@ -252,6 +274,19 @@ MISTAKES = [
     ({"layer": "rnn"}, "layer='rnn': choose one of lru"),
     ({"teacher_bc": [1.0, 2.0]}, "teacher_bc="),
     ({"experiment": "digits", "classes": [3]}, r"classes=\(3,\): pass two digits"),
+    (
+        {"experiment": "digits", "shots": 140},
+        "shots=140, num_targets=40: a class has as few as 174",
+    ),
+    ({"seeds": np.int64(5)}, "seeds="),
+    ({"seeds": "range(3)"}, r"seeds='range\(3\)': pass a list or a range of integers"),
+    ({"brew_num_groups": 30}, "brew_num_groups=30: num_poisons is 20"),
+    ({"brew_decay_steps": 0.5}, "decay_steps=0.5"),
+    ({"brew_box": [0.0, 1.0]}, "brew_box=.*: sequences of this task have no bounds"),
+    ({"victim_steps": 5000}, "victim_steps=5000: training has 500 steps"),
+    ({"dropout": 0.5}, "dropout=0.5: unknown setting"),
+    ({"experiment": "f1_paper_network", "sd_a": -1.0}, "sd_a=-1.0: must be greater than 0"),
+    ({"experiment": "f1_paper_network", "output": "value"}, "output='value': the paper's network"),
 ]
 
 
@@ -275,19 +310,21 @@ def test_windows_outside_of_the_sequence_are_refused() -> None:
 
 def reduced(experiment: Experiment) -> Experiment:
     """The experiment at a size at which only compiling takes time."""
-    small = {"num_test": 8, "num_targets": 4, "steps": 2, "brew_steps": 2, "num_poisons": 4}
+    small = {
+        "num_test": 8,
+        "num_targets": 4,
+        "steps": 2,
+        "brew_steps": 2,
+        "num_poisons": 4,
+        "victim_steps": 2,
+    }
     if not experiment.has_teacher:
-        small = {"steps": 2, "brew_steps": 2}
+        small = {"steps": 2, "brew_steps": 2, "victim_steps": 2}
     return changed(experiment, small)
 
 
-QUICK = ("digits",)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in EXPERIMENTS],
-)
+@pytest.mark.slow  # each compiles for a quarter of a minute
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_runs(name) -> None:
     experiment = reduced(EXPERIMENTS[name])
     arms = ("dup", "late", "found_late") if experiment.has_teacher else ("dup", "found", "random")
@@ -309,6 +346,7 @@ def test_late_elements_harm_and_the_same_ones_early_do_not() -> None:
     assert float(accuracy.sel(arm="early") - accuracy.sel(arm="dup")) > -0.05
 
 
-def test_arms_are_those_of_the_table() -> None:
-    assert set(BY_HAND) < set(ARMS)
-    assert len(set(ARMS)) == len(ARMS) == 11
+def test_several_classes_have_as_many_outputs() -> None:
+    made = changed(find_experiment("digits"), {"classes": [3, 8, 5]})
+    assert made.network.num_outputs == 3  # pyright: ignore[reportAttributeAccessIssue]
+    assert find_experiment("digits").network.num_outputs == 1  # pyright: ignore[reportAttributeAccessIssue]

@@ -94,7 +94,7 @@ def test_the_sentence_names_what_was_not_beaten() -> None:
     off = judge(dataset(BY_HAND | {"rpos": 0.81}))
     assert off.unbeaten == ("rpos",)
     assert "off-support effect" in off.sentence
-    assert "late shows no effect of the last elements" in off.sentence
+    assert "An effect of the last elements was not shown" in off.sentence
     early = judge(dataset(BY_HAND | {"early": 0.81}))
     assert early.unbeaten == ("early",)
     assert "off-support" not in early.sentence
@@ -110,7 +110,7 @@ def test_the_sentence_names_what_was_not_beaten() -> None:
 def test_found_alone_never_speaks_of_last_elements() -> None:
     found = judge(dataset(FOUND | {"found": 0.80}), "found")
     assert found.verdict == ORDINARY
-    assert "nothing about where" in found.sentence
+    assert "do not tell where it acts" in found.sentence
     assert set(found.differences) == {"base", "dup", "random"}
 
 
@@ -127,13 +127,28 @@ def test_generic_data_are_a_remark_and_no_control() -> None:
     assert same.differences == found.differences
 
 
-@pytest.mark.parametrize("control", ["dup", "early", "rpos"])
+@pytest.mark.parametrize("control", ["base", "dup", "noise", "early", "rpos"])
 def test_a_missing_control_is_named(control: str) -> None:
     found = judge(dataset(BY_HAND).drop_sel(arm=control))
     assert found.verdict == INCONCLUSIVE
     assert f"needed control {control} was not run" in found.sentence
-    # Negative control: what is optional may be missing.
-    assert judge(dataset(BY_HAND).drop_sel(arm=["base", "noise"])).verdict == LAST_ELEMENTS
+    # Negative control: what is no control may be missing.
+    assert judge(dataset(BY_HAND).drop_sel(arm="gen")).verdict == LAST_ELEMENTS
+
+
+def test_a_control_of_another_size_is_told_and_no_proof() -> None:
+    whole = dataset(FOUND | {"found_late": 0.80})
+    assert judge(whole, "found_late").verdict == LAST_ELEMENTS  # where sizes are not known
+    ones = xr.ones_like(whole["test_accuracy"])
+    same = judge(whole.assign(poison_norm=ones), "found_late")
+    assert same.verdict == LAST_ELEMENTS
+    assert not any("Sizes differ" in note for note in same.notes)
+    other = ones.copy()
+    other.loc[{"arm": "found_early"}] = 2.0
+    found = judge(whole.assign(poison_norm=other), "found_late")
+    assert found.verdict == ORDINARY
+    assert any("Sizes differ" in n and "found_early 2" in n for n in found.notes)
+    assert "An effect of the last elements was not shown" in found.sentence
 
 
 @pytest.mark.parametrize(

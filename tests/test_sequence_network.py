@@ -106,6 +106,20 @@ def test_output_is_encoder_blocks_pooling_head(name) -> None:
     assert np.max(np.abs(wrong - expected)) > 1e-4
 
 
+def test_a_layer_that_sees_through_the_encoder_gives_the_same() -> None:
+    config = dataclasses.replace(CONFIGS["f1"], features=2, dense_init="torch", encoder_sd=None)
+    x = np.random.default_rng(3).normal(size=(9, 2))
+    network = SequenceNetwork(config)
+    variables = network.init(jax.random.key(0), x)
+    # A control dtype that is written out takes the other way.
+    plain = SequenceNetwork(dataclasses.replace(config, compute_dtype="float64"))
+    found, expected = (n.apply(variables, x) for n in (network, plain))
+    # Sums of nine times eight products in another order: some last bits.
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert not np.allclose(found, plain.apply(variables, x[::-1]), rtol=1e-3)
+    assert variables["params"]["encoder"]["kernel"].shape == (2, config.channels)
+
+
 def test_of_the_last_layer_only_what_is_read_is_computed() -> None:
     # A convolution shows as FFTs: none for one layer, some for two or for the mean.
     for name, change, expected in (
@@ -114,7 +128,9 @@ def test_of_the_last_layer_only_what_is_read_is_computed() -> None:
         ("f1", {"pooling": "mean"}, True),
     ):
         config = dataclasses.replace(CONFIGS[name], **change)
-        traced = jax.make_jaxpr(SequenceNetwork(config).apply)(built(name)[1], inputs(config))
+        # Long enough for FFTs: short sequences are convolved by a matrix.
+        long = jnp.ones((65, config.features))
+        traced = jax.make_jaxpr(SequenceNetwork(config).apply)(built(name)[1], long)
         assert ("fft" in str(traced)) is expected
 
 

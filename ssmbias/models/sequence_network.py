@@ -7,7 +7,7 @@ the layers is in `s4d`, `lru` and `mamba2`, without flax.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -89,16 +89,37 @@ class SequenceNetwork(nn.Module):
         x = inputs.astype(_compute_dtype(config))
         if config.encoder == "conv_stem":
             x = _ConvStem(config, name="encoder")(x, train)
+            seen = None
         else:
-            x = _dense(config, x.shape[-1], config.channels, "encoder", sd=config.encoder_sd)(x)
+            encoder = _dense(config, x.shape[-1], config.channels, "encoder", sd=config.encoder_sd)
+            x, seen = self._encoded(encoder, x)
         last = config.pooling == "last"
         for i in range(config.num_layers):
             only_last = last and i == config.num_layers - 1
-            x = _Block(config, name=f"block_{i}")(x, train, only_last)
+            x = _Block(config, name=f"block_{i}")(x, train, only_last, seen)
         pooled = x[-1] if last else jnp.mean(x, axis=0)
         if config.final_norm:
             pooled = _layer_norm(config, "norm")(pooled)
         return _Head(config, name="head")(pooled).astype(_param_dtype(config))
+
+    def _encoded(self, encoder: nn.Dense, x: Array) -> tuple[Array, _Seen | None]:
+        """The encoded sequence; or its last row, where the layer can see through the encoder."""
+        config = self.config
+        only_last = config.pooling == "last" and config.num_layers == 1
+        same_dtype = config.compute_dtype in (None, config.param_dtype)
+        if not only_last or config.layer == "mamba2" or not same_dtype:
+            return encoder(x), None
+        row = encoder(x[-1:])
+        weights = encoder.variables["params"]
+        return row, _Seen(x, weights["kernel"], weights["bias"])
+
+
+class _Seen(NamedTuple):
+    """A sequence before a linear encoder, and the encoder."""
+
+    inputs: Array
+    kernel: Array
+    bias: Array
 
 
 class _Block(nn.Module):
@@ -107,7 +128,7 @@ class _Block(nn.Module):
     config: SequenceConfig
 
     @nn.compact
-    def __call__(self, x: Array, train: bool, only_last: bool) -> Array:
+    def __call__(self, x: Array, train: bool, only_last: bool, seen: _Seen | None = None) -> Array:
         config = self.config
         module, dtype = LAYERS[config.layer], _param_dtype(config)
 
@@ -117,7 +138,12 @@ class _Block(nn.Module):
             return {name: leaf for name, leaf in drawn._asdict().items() if leaf is not None}
 
         params = _PARAMS[config.layer](**self.param("ssm", draw))
-        if only_last:
+        if seen is not None:
+            # Layer and encoder are linear: over time first, which has fewer features than channels.
+            response = module.kernel(params, seen.inputs.shape[0])
+            branch = jnp.sum((seen.inputs[::-1].T @ response) * seen.kernel, axis=0)
+            branch = (branch + seen.bias * jnp.sum(response, axis=0) + params.d * x[-1])[None]
+        elif only_last:
             branch = module.final(params, x)[None]
         elif config.layer != "mamba2" and x.shape[0] <= _SHORT:
             branch = module.apply(params, x, method="direct")

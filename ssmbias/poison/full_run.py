@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import os
 from collections.abc import Callable
@@ -268,7 +269,6 @@ class _Seed:
 
 def _gathered(settings: FullSettings, found: dict[int, dict[str, Arrays]]) -> xr.Dataset:
     """One Dataset of all arms and seeds."""
-    from ssmbias import __version__  # noqa: PLC0415  (the package's face comes last)
 
     def values(name: str, dtype: Any) -> tuple[tuple[str, str], np.ndarray]:
         table = [
@@ -285,12 +285,13 @@ def _gathered(settings: FullSettings, found: dict[int, dict[str, Arrays]]) -> xr
             "title": _title(settings),
             "model": settings.model,
             "chance": 1 / NUM_CLASSES,
+            "fitted": settings.least_fitted,
             "teacher": 0,
             "num_last": 1024 // LAST_PART if settings.layout != "tokens" else 64 // LAST_PART,
             "uniform_share": UNIFORM_SHARE,
             "tuning_seeds": [],
             "settings": json.dumps(repr(settings)),
-            "ssmbias": __version__,
+            "ssmbias": importlib.metadata.version("ssmbias"),
         },
     )
 

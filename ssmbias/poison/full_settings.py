@@ -107,7 +107,7 @@ class FullSettings:
     model: str = "s4d"
     data: str = "cifar-10-batches-bin"
     arms: tuple[str, ...] = FULL_ARMS
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: tuple[int, ...] = tuple(range(8))
     fraction: float = 1.0
     num_clean: int = 10_000
     num_poisons: int = 10_000

@@ -5,7 +5,6 @@ Every arm has arrays of the same shapes, so that one compiled program serves the
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -16,13 +15,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ssmbias._types import Array
 from ssmbias.data.sum_sign import SignTask
-from ssmbias.poison.arms import arm_weights, placed, poisons_by_hand, window_positions
+from ssmbias.poison.arms import SEARCHED, arm_weights, placed, poisons_by_hand, window_positions
 from ssmbias.poison.batch import Batch, Params
 from ssmbias.poison.learner import Learner, accuracy, learner_of, train
 from ssmbias.poison.matching import brew, poisoned
 from ssmbias.poison.perturbation import random_perturbation
 from ssmbias.poison.problems import Keys, Problem, keys_of, labelled, problem_of
 from ssmbias.poison.settings import Experiment, PaperNetwork
+from ssmbias.poison.weighting import position_weights
 
 NOT_FITTED = 1
 """Outcome of a run that does not fit its base part, or is not finite; 0 is one that does."""
@@ -69,7 +69,7 @@ def prepare(experiment: Experiment, seeds: Array) -> Prepared:
         start = learner_of(experiment).init(keys.start, problem.train.inputs[0])
         return Prepared(keys, start, problem, poisons_by_hand(experiment, keys, problem.train))
 
-    return jax.vmap(one)(seeds)
+    return jax.lax.map(one, seeds)  # one after another compiles sooner than all at once
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -172,7 +172,6 @@ def _sensitivity(
     return found
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def search(
     experiment: Experiment, weighting: str, prepared: Prepared, params: Params
 ) -> tuple[Batch, Array, Array]:
@@ -182,18 +181,40 @@ def search(
       experiment: which.
       weighting: "none", "late" or "early".
       prepared: of the seeds.
-      params: of their networks, trained without poison.
+      params: of the networks that are attacked.
 
     Returns:
       Sequences with honest labels, perturbations, objectives.
     """
-    config = dataclasses.replace(experiment.poisons.matching, weighting=weighting)
-    learner, relabel = learner_of(experiment), _relabel(experiment)
+    shape = prepared.problem.train.inputs.shape[2:]
+    weights = position_weights(weighting, shape)
+    penalty = experiment.poisons.matching.weighting_strength * (
+        np.zeros(shape) if weights is None else np.broadcast_to(weights, shape)
+    )
+    return _search(experiment, jnp.asarray(penalty), prepared, params)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _search(
+    experiment: Experiment, penalty: Array, prepared: Prepared, params: Params
+) -> tuple[Batch, Array, Array]:
+    config, learner, relabel = (
+        experiment.poisons.matching,
+        learner_of(experiment),
+        _relabel(experiment),
+    )
 
     def one(keys: Keys, problem: Problem, params: Params) -> tuple[Batch, Array, Array]:
         carriers = _carriers(experiment, problem)
         found = brew(
-            keys.search, learner.loss, params, carriers, problem.targets, config, relabel=relabel
+            keys.search,
+            learner.loss,
+            params,
+            carriers,
+            problem.targets,
+            config,
+            relabel=relabel,
+            penalty=penalty,
         )
         return poisoned(found, carriers, relabel), found.delta, found.objective[found.kept]
 
@@ -212,6 +233,18 @@ def randomly(experiment: Experiment, prepared: Prepared, like: Array) -> Batch:
         return Batch(inputs, carriers.labels if relabel is None else relabel(inputs))
 
     return jax.vmap(one)(prepared.keys, prepared.problem, like)
+
+
+def mean_norm(experiment: Experiment, prepared: Prepared, arm: str, extra: Batch) -> Array:
+    """Mean l2 norm, for every seed, of the difference of extra sequences to what carries them."""
+    poisons = experiment.poisons
+    carrier = poisons.found_carrier if arm in SEARCHED else poisons.carrier
+    if arm in ("base", "dup", "noise"):
+        carrier = "copies"
+    inputs = extra.inputs
+    if carrier == "copies" and arm != "gen":
+        inputs = inputs - prepared.by_hand["dup"].inputs
+    return jnp.mean(jnp.linalg.norm(inputs, axis=2), axis=(1, 2))
 
 
 def _carriers(experiment: Experiment, problem: Problem) -> Batch:

@@ -153,6 +153,7 @@ def brew(
     relabel: Relabel | None = None,
     groups: Groups | None = None,
     augment: Callable[[Array, Array], Array] | None = None,
+    penalty: Float[AnyArray, "..."] | None = None,
 ) -> Brewed:
     r"""Search perturbations by signed Adam: Adam fed with the sign of the slope.
 
@@ -174,6 +175,8 @@ def brew(
       relabel: the teacher, from all inputs to all labels: the label of a perturbed input is then
         the teacher's at every step, and no slope passes through it. `None` keeps the labels.
       groups: which poisons go with which targets (`ssmbias.poison.groups`).
+      penalty: $\lambda$ times the weights of the elements of one input, instead of those that
+        `config` names; it may be traced, so that one compiled search serves several weightings.
       augment: `(key, one input) -> one input`, random and differentiable, applied to
         perturbed inputs before the loss.
 
@@ -213,7 +216,9 @@ def brew(
     if groups is None:
         groups = equal_groups(targets.labels.shape[0], num, config.num_groups)
     check_groups(groups, targets.labels.shape[0], num)
-    weights = position_weights(config.weighting, poisons.inputs.shape[1:], config.image)
+    if penalty is None:
+        weights = position_weights(config.weighting, poisons.inputs.shape[1:], config.image)
+        penalty = None if weights is None else config.weighting_strength * weights
     bounds = perturbation_bounds(poisons.inputs, config, support)
     jax.eval_shape(functools.partial(relabelled, relabel), *poisons)
 
@@ -233,9 +238,7 @@ def brew(
             for block in groups
         ),
         bounds=bounds,
-        penalty=None
-        if weights is None
-        else jnp.asarray(2 * config.weighting_strength * weights, poisons.inputs.dtype),
+        penalty=None if penalty is None else 2 * jnp.asarray(penalty, poisons.inputs.dtype),
         config=config,
     )
     return _best_restart(problem, key)

@@ -93,5 +93,13 @@ def _digits(task: DigitsTask, keys: Keys) -> Problem:
     from ssmbias.data.digits import split_digits  # noqa: PLC0415  (an extra)
 
     split = split_digits(keys.train, task.classes, shots=task.shots, num_targets=task.num_targets)
-    train, targets, test = (Batch(part.inputs, part.labels) for part in split)
-    return Problem(train, {"test": test}, targets)
+    # Ordered by class as they come. Poisons are made of the first rows, and a group of a search has
+    # neighbouring ones: class by class in turn, every part of them is balanced.
+    train, targets = (_in_turn(Batch(part.inputs, part.labels), task) for part in split[:2])
+    return Problem(train, {"test": Batch(split.test.inputs, split.test.labels)}, targets)
+
+
+def _in_turn(batch: Batch, task: DigitsTask) -> Batch:
+    """Examples that are ordered by class, equally many of each: one of each class after another."""
+    num = len(task.classes)
+    return Batch(*(x.reshape(num, -1, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape) for x in batch))

@@ -46,7 +46,7 @@ class Run(NamedTuple):
 
 def run_arms(
     experiment: str | Experiment = "f1",
-    arms: Iterable[str] = BY_HAND,
+    arms: Iterable[str] | None = None,
     seeds: Iterable[int] = range(20),
     **overrides: Any,
 ) -> xr.Dataset:
@@ -58,7 +58,7 @@ def run_arms(
 
     Args:
       experiment: a name in `ssmbias.poison.catalogue.EXPERIMENTS`, or an `Experiment`.
-      arms: names, from `ssmbias.poison.arms.ARMS`.
+      arms: names, from `ssmbias.poison.arms.ARMS`; `None`: those by hand that there are.
       seeds: of starts, data and poisons.
       **overrides: fields of the experiment's parts to set otherwise, such as `scale=0.02`.
 
@@ -68,7 +68,8 @@ def run_arms(
       sequences as the training data; train_accuracy: on the base part; final_loss; outcome: 0, or
       1 where a run does not fit its base part or is not finite; input_share: share of a position
       in the squared gradient of the output by the input; teacher_cosine: of that gradient with the
-      teacher's; objective: of gradient matching (nan in other arms); lag_force: of the network of
+      teacher's; objective: of gradient matching (nan in other arms); poison_norm: mean l2 norm of
+      what distinguishes an extra sequence from its carrier; lag_force: of the network of
       the paper's theory, the coefficients of I2 at the start of training (with dim lag).
 
     Raises:
@@ -83,7 +84,11 @@ def run_arms(
       Slutzky et al. (2025), arXiv:2410.10473; the controls are ours.
     """
     whole = find_experiment(experiment) if isinstance(experiment, str) else experiment
-    return run_experiment(changed(whole, overrides), arms, seeds).results
+    require_x64("run_arms")
+    whole = changed(whole, overrides)
+    if arms is None:
+        arms = [arm for arm in arms_of(whole) if arm in BY_HAND]
+    return run_experiment(whole, arms, seeds).results
 
 
 def run_experiment(
@@ -183,6 +188,7 @@ class _Block:
             "final_loss": loss,
             "outcome": np.where(finite & fitted, 0, lanes.NOT_FITTED),
             "examples": example.inputs[0, :_EXAMPLES],
+            "poison_norm": lanes.mean_norm(self.experiment, self.prepared, label, extra),
             **kept,
         }
         return {name: np.asarray(values) for name, values in arrays.items()}
@@ -245,7 +251,7 @@ def _gathered(
 
     scalars = ("test", "long", "in_distribution", "train")
     names = [f"{name}_accuracy" for name in scalars]
-    names += ["final_loss", "outcome", "teacher_cosine", "objective"]
+    names += ["final_loss", "outcome", "teacher_cosine", "objective", "poison_norm"]
     data: dict[str, Any] = {
         name: (("arm", "seed"), np.stack([values(arm, name) for arm in arms])) for name in names
     }
@@ -272,9 +278,7 @@ def _gathered(
         )
     shown = {"base": "clean"} | {arm: arm for arm in arms if arm in ("late", "found", "random")}
     examples = {
-        name: parts[0][arm]["examples"][:, :, 0]
-        for arm, name in shown.items()
-        if arm in parts[0] and len(parts[0]) > 1
+        name: parts[0][arm]["examples"][:, :, 0] for arm, name in shown.items() if arm in parts[0]
     }
     return Run(results, scan, examples)
 
@@ -295,8 +299,8 @@ def _attributes(experiment: Experiment) -> dict[str, Any]:
 
 def require_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
     """Return the seeds, or raise `ValueError`: none, one twice, or no number from 0 to 2^31 - 1."""
-    if isinstance(seeds, int):
-        raise ValueError(f"seeds={seeds}: pass a list or a range, such as range({seeds})")
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise ValueError(f"seeds={seeds!r}: pass a list or a range of integers, such as range(20)")
     found = tuple(require_int("seeds", seed, minimum=0, maximum=2**31 - 1) for seed in seeds)
     if not found:
         raise ValueError("seeds=[]: give at least one")
@@ -308,7 +312,7 @@ def require_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
 
 def require_windows(experiment: Experiment, windows: Sequence[int]) -> tuple[int, ...]:
     """Return window positions, or raise `ValueError`: one outside of the sequence; no teacher."""
-    if windows and "late" not in arms_of(experiment):
+    if len(windows) and "late" not in arms_of(experiment):
         raise ValueError(
             f"windows={list(windows)}: needs a teacher that labels new sequences; leave it empty"
         )

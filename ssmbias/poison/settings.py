@@ -20,6 +20,8 @@ from ssmbias.poison.matching_config import MatchingConfig
 CARRIERS = ("zero", "copies")
 """What a poison by hand or by search is added to: a zero sequence, or copies of training data."""
 
+_DIGITS_OF_A_CLASS = 174  # of scikit-learn's digits, the rarest (8)
+
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant")
 
@@ -50,6 +52,11 @@ class DigitsTask:
         object.__setattr__(self, "classes", tuple(self.classes))
         for name in ("shots", "num_targets"):
             require_int(name, getattr(self, name), minimum=1)
+        if self.shots + self.num_targets >= _DIGITS_OF_A_CLASS:
+            raise ValueError(
+                f"shots={self.shots}, num_targets={self.num_targets}: a class has as few as "
+                f"{_DIGITS_OF_A_CLASS} images, and some must be left to judge"
+            )
 
     @property
     def seq_len(self) -> int:
@@ -75,9 +82,15 @@ class PaperNetwork:
     sd_head: float = 0.3
 
     def __post_init__(self) -> None:
-        """Refuse what is no list; the network checks the numbers."""
+        """Refuse impossible shapes and scales."""
+        require_int("state_dim", self.state_dim, minimum=1)
+        for name in ("sd_a", "sd_bc", "sd_head"):
+            if not require_number(name, getattr(self, name)) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}: must be greater than 0")
         if not isinstance(self.hidden, tuple | list):
             raise ValueError(f"hidden={self.hidden!r}: pass widths, such as [15,15]")
+        for width in self.hidden:
+            require_int("hidden", width, minimum=1)
         object.__setattr__(self, "hidden", tuple(self.hidden))
 
 
@@ -206,6 +219,12 @@ class Experiment:
                 f"num_poisons={poisons.num_poisons}: the arm dup copies training sequences, of "
                 f"which there are {available}; give at most that"
             )
+        if poisons.victim_steps is not None and poisons.victim_steps > self.training.steps:
+            raise ValueError(
+                f"victim_steps={poisons.victim_steps}: training has {self.training.steps} steps; "
+                "give at most that"
+            )
+        self._check_search()
         if isinstance(self.network, SequenceConfig):
             outputs = self.num_outputs
             if self.network.num_outputs != outputs or self.network.features != 1:
@@ -215,6 +234,21 @@ class Experiment:
                 )
         elif self.num_outputs != 1:
             raise ValueError("network: that of the paper has one output; take two classes")
+        elif isinstance(task, SignTask) and task.output != "sign":
+            raise ValueError(f"output={task.output!r}: the paper's network is for output=sign here")
+
+    def _check_search(self) -> None:
+        """Refuse a search that could not begin."""
+        search, num = self.poisons.matching, self.poisons.num_poisons
+        for what, most in (("num_poisons", num), ("num_targets", self.task.num_targets)):
+            if search.num_groups > most:
+                raise ValueError(
+                    f"brew_num_groups={search.num_groups}: {what} is {most}; give at most that"
+                )
+        if search.box is not None and self.has_teacher:
+            raise ValueError(
+                f"brew_box={search.box}: sequences of this task have no bounds; leave it out"
+            )
 
     @property
     def num_base(self) -> int:
@@ -243,7 +277,9 @@ class Experiment:
 
 _PARTS = ("task", "network", "training", "poisons")
 # What follows from the task, or from the arm, or makes no difference to results.
-_FIXED = {"matching", "num_outputs", "features", "param_dtype"}
+_FIXED = {"matching", "num_outputs", "features", "param_dtype", "encoder"}
+# Runs here are not random: nothing is dropped.
+_FIXED |= {"dropout", "inner_dropout", "tied_dropout"}
 _SEARCH_FIXED = {"weighting", "image", "num_classes", "groups_at_once"}
 
 
@@ -284,12 +320,13 @@ def changed(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
         parts["network"]["layer_options"] = ()  # those of another layer mean nothing to it
     search = parts.pop("matching", None)
     if search:
-        matching = dataclasses.replace(experiment.poisons.matching, **search)
+        matching = _replaced(experiment.poisons.matching, search)
         parts["poisons"] = parts.get("poisons", {}) | {"matching": matching}
-    made = {
-        part: dataclasses.replace(getattr(experiment, part), **fields)
-        for part, fields in parts.items()
-    }
+    made = {part: _replaced(getattr(experiment, part), new) for part, new in parts.items()}
+    task, network = made.get("task"), made.get("network", experiment.network)
+    if isinstance(task, DigitsTask) and isinstance(network, SequenceConfig):
+        outputs = len(task.classes) if len(task.classes) > 2 else 1
+        made["network"] = dataclasses.replace(network, num_outputs=outputs)
     said = ", ".join(f"{name}={value}" for name, value in sorted(overrides.items()))
     return dataclasses.replace(experiment, title=f"{experiment.title} ({said})", **made)
 
@@ -306,3 +343,12 @@ def known_fields(experiment: Experiment) -> dict[str, tuple[str, str]]:
             name = one.name if one.name == "budget" else f"brew_{one.name}"
             found[name] = ("matching", one.name)
     return found
+
+
+def _replaced(part: Any, fields: Mapping[str, Any]) -> Any:
+    """A part with some fields set otherwise."""
+    try:
+        return dataclasses.replace(part, **fields)
+    except TypeError as err:  # a number where a list is expected, say
+        given = ", ".join(f"{name}={value!r}" for name, value in fields.items())
+        raise ValueError(f"{given}: {err}") from err

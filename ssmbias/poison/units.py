@@ -7,6 +7,7 @@ numbers depend on, so that a unit of other settings is never taken for it.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import zipfile
 from pathlib import Path
 from typing import TypeAlias
@@ -25,7 +26,8 @@ def unit_path(folder: Path, experiment: Experiment, arm: str, seeds: tuple[int, 
     """Where a unit is kept."""
     # The title and the name do not matter to the numbers.
     parts = (experiment.task, experiment.network, experiment.training, experiment.poisons)
-    text = repr((_LAYOUT, parts, arm, seeds))
+    versions = [importlib.metadata.version(name) for name in ("ssmbias", "jax")]
+    text = repr((_LAYOUT, versions, parts, arm, seeds))
     mark = hashlib.sha256(text.encode()).hexdigest()[:16]
     return folder / "units" / f"{arm}-{mark}.npz"
 

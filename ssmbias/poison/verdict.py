@@ -27,19 +27,24 @@ INCONCLUSIVE = "inconclusive"
 VERDICTS = (LAST_ELEMENTS, ORDINARY, NOT_BEYOND_RANDOM, NO_HARM, HELPS, INCONCLUSIVE)
 
 FITTED = 0.99
-"""An arm with a smaller mean accuracy on the base part was not fitted: its test says little."""
+"""An arm with a smaller mean accuracy on the base part was not fitted: its test says little.
+
+Results of tasks that are never fitted so well say another limit in their attribute `fitted`.
+"""
+
+SIZE = 0.25
+"""Mean norms of poisons that differ by a larger part are not the same size."""
 
 MIN_ABOVE_CHANCE = 0.05
 """A baseline whose interval reaches below chance plus this has nothing to lose."""
 
-# The controls of each attack: those it cannot be judged without, and those used where present.
-# The last column are the ones that must harm less if the last elements are what matters.
+# The controls of each attack, all of them needed: without one a verdict would be easier. Those of
+# the second table must harm less if the last elements are what matters.
 _NEEDED = {
-    "late": ("dup", "early", "rpos"),
-    "found": ("dup", "random"),
-    "found_late": ("dup", "random", "found_early"),
+    "late": ("base", "dup", "noise", "early", "rpos"),
+    "found": ("base", "dup", "random"),
+    "found_late": ("base", "dup", "random", "found_early"),
 }
-_OPTIONAL = {"late": ("base", "noise"), "found": ("base",), "found_late": ("base",)}
 _ELSEWHERE = {"late": ("early", "rpos"), "found": (), "found_late": ("found_early",)}
 ATTACKS = tuple(_NEEDED)
 
@@ -87,13 +92,14 @@ def judge(
     "Lower" means that the mean difference is negative and its p value, two-sided and corrected by
     Holm's method for the number of controls, is below `level`. With the first rule that fits:
 
-    - inconclusive: a needed control is missing; fewer than `MIN_PAIRS` usable pairs with one of
+    - inconclusive: a control is missing; fewer than `MIN_PAIRS` usable pairs with one of
       them, or more than half of the pairs unusable; an arm whose mean accuracy on the base part
       is below `FITTED`; a dup arm near chance, which has nothing to lose;
-    - poison helps: higher than dup, and than base where present;
+    - poison helps: higher than dup and base;
     - no harm found: not lower than both of them;
     - effect of the last elements: lower than every control, those with the same sequences
-      elsewhere included (early and rpos for late, found_early for found_late);
+      elsewhere included (early and rpos for late, found_early for found_late), if all poisons
+      have one size (mean norms within a quarter, where the results tell them);
     - no harm beyond a random perturbation: of a found attack, not lower than random;
     - ordinary poisoning: what remains. The sentence names the controls that were not beaten.
 
@@ -126,7 +132,7 @@ def judge(
     controls = [
         arm
         for arm in ("base", "dup", "noise", "random", "early", "rpos", "found_early")
-        if arm in arms and arm in needed + _OPTIONAL[attack]
+        if arm in arms and arm in needed
     ]
 
     def against(control: str) -> Difference:
@@ -140,18 +146,19 @@ def judge(
     }
     generic = against("gen") if "gen" in arms else None
     unbeaten = tuple(name for name, found in differences.items() if not found.is_lower(level))
+    unequal = _unequal_sizes(results, attack, controls)
     reason = _inconclusive(results, attack, differences, quantity)
     if reason:
         verdict, sentence = INCONCLUSIVE, f"Inconclusive: {reason}."
     else:
-        verdict = _decide(attack, differences, unbeaten, level)
+        verdict = _decide(attack, differences, unbeaten, level, unequal)
         sentence = _sentence(verdict, attack, differences, unbeaten, quantity, level)
     return Verdict(
         attack,
         differences,
         verdict,
         sentence,
-        _notes(attack, differences, generic, level),
+        _notes(attack, differences, generic, level) + unequal,
         unbeaten,
         generic,
         level,
@@ -230,10 +237,11 @@ def _inconclusive(
             )
     for arm in (attack, *differences):
         fitted = float(usable_values(results, arm, "train_accuracy").mean())
-        if not fitted >= FITTED:
+        least = float(results.attrs.get("fitted", FITTED))
+        if not fitted >= least:
             return (
                 f"training was not fitted in arm {arm}: its mean accuracy on the base part is "
-                f"{fitted:.3f}, below {FITTED}"
+                f"{fitted:.3f}, below {least:g}"
             )
     chance = float(results.attrs["chance"])
     dup = interval_of_mean(usable_values(results, "dup", quantity), seed=_SEED)
@@ -254,15 +262,38 @@ def usable_values(results: xr.Dataset, arm: str, name: str) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)[usable]
 
 
+def _unequal_sizes(results: xr.Dataset, attack: str, controls: list[str]) -> tuple[str, ...]:
+    """Which controls that should have the size of the attack have another one."""
+    if "poison_norm" not in results:
+        return ()
+    norm = {
+        arm: float(usable_values(results, arm, "poison_norm").mean())
+        for arm in (attack, *controls)
+        if arm not in ("base", "dup")
+    }
+    other = [arm for arm, size in norm.items() if abs(size - norm[attack]) > SIZE * norm[attack]]
+    if not other:
+        return ()
+    sizes = ", ".join(f"{arm} {norm[arm]:.2g}" for arm in (attack, *other))
+    return (
+        f"Sizes differ (mean l2 norm of a poison: {sizes}): what {attack} does differently from "
+        f"{listed(other)} may be a matter of size.",
+    )
+
+
 def _decide(
-    attack: str, differences: Mapping[str, Difference], unbeaten: tuple[str, ...], level: float
+    attack: str,
+    differences: Mapping[str, Difference],
+    unbeaten: tuple[str, ...],
+    level: float,
+    unequal: tuple[str, ...],
 ) -> str:
     ground = [name for name in ("base", "dup") if name in differences]
     if all(differences[name].is_higher(level) for name in ground):
         return HELPS
     if any(name in unbeaten for name in ground):
         return NO_HARM
-    if not unbeaten and _ELSEWHERE[attack]:
+    if not unbeaten and not unequal and _ELSEWHERE[attack]:
         return LAST_ELEMENTS
     if "random" in unbeaten:
         return NOT_BEYOND_RANDOM
@@ -301,8 +332,8 @@ def _sentence(
             )
         if not unbeaten:
             return (
-                f"Ordinary poisoning: {start}, and more than a random perturbation of the same "
-                "size. These arms say nothing about where in the sequence it acts."
+                f"Ordinary poisoning: {start}, and more than {listed(differences)}. An effect of "
+                "the last elements was not shown: these arms do not tell where it acts."
             )
         off_support = (
             " Random positions harm as much, as far as was shown: an off-support effect, not one "
@@ -312,8 +343,8 @@ def _sentence(
         )
         return (
             f"Ordinary poisoning: {start}, but it was not shown to lie below {listed(unbeaten)} "
-            f"({attack} minus {open_ones}).{off_support} {attack} shows no "
-            "effect of the last elements."
+            f"({attack} minus {open_ones}).{off_support} An effect of "
+            "the last elements was not shown."
         )
     if verdict == HELPS:
         return f"Poison helps: {attack} raises {what} ({compared}; p {dup.p_corrected:.2g})."
