@@ -283,7 +283,6 @@ MISTAKES = [
     ({"brew_num_groups": 30}, "brew_num_groups=30: num_poisons is 20"),
     ({"brew_decay_steps": 0.5}, "decay_steps=0.5"),
     ({"brew_box": [0.0, 1.0]}, "brew_box=.*: sequences of this task have no bounds"),
-    ({"victim_steps": 5000}, "victim_steps=5000: training has 500 steps"),
     ({"dropout": 0.5}, "dropout=0.5: unknown setting"),
     ({"experiment": "f1_paper_network", "sd_a": -1.0}, "sd_a=-1.0: must be greater than 0"),
     ({"experiment": "f1_paper_network", "output": "value"}, "output='value': the paper's network"),

@@ -94,6 +94,7 @@ def victim(experiment: Experiment, prepared: Prepared) -> Params:
     steps, extra = experiment.poisons.victim_steps, prepared.by_hand["base"]
     if steps == 0:
         return prepared.start
+    steps = None if steps is None else min(steps, experiment.training.steps)
     weights, base = arm_weights(experiment, "base"), prepared.problem.train
     return _train(experiment, steps, prepared.start, base, extra, weights)[0]
 

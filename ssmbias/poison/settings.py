@@ -148,7 +148,7 @@ class Poisons:
       opposing: the elements get the sign against the label of their carrier ("copies" only).
       found_carrier: what found poisons are perturbations of.
       victim_steps: updates after which the clean network is taken that poison is brewed for;
-        `None` is the end of its training. The network's start is that of the arms.
+        `None`, or more than there are, is the end of its training. It starts as the arms do.
       matching: budget and search of the found ones.
 
     Raises:
@@ -218,11 +218,6 @@ class Experiment:
             raise ValueError(
                 f"num_poisons={poisons.num_poisons}: the arm dup copies training sequences, of "
                 f"which there are {available}; give at most that"
-            )
-        if poisons.victim_steps is not None and poisons.victim_steps > self.training.steps:
-            raise ValueError(
-                f"victim_steps={poisons.victim_steps}: training has {self.training.steps} steps; "
-                "give at most that"
             )
         self._check_search()
         if isinstance(self.network, SequenceConfig):
