@@ -266,11 +266,14 @@ def _unequal_sizes(results: xr.Dataset, attack: str, controls: list[str]) -> tup
     """Which controls that should have the size of the attack have another one."""
     if "poison_norm" not in results:
         return ()
-    norm = {
-        arm: float(usable_values(results, arm, "poison_norm").mean())
+    sizes_of = {
+        arm: usable_values(results, arm, "poison_norm")
         for arm in (attack, *controls)
         if arm not in ("base", "dup")
     }
+    norm = {arm: float(values.mean()) for arm, values in sizes_of.items() if len(values)}
+    if attack not in norm:
+        return ()
     other = [arm for arm, size in norm.items() if abs(size - norm[attack]) > SIZE * norm[attack]]
     if not other:
         return ()
