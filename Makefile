@@ -28,6 +28,7 @@ bench: $(READY)  ## measure speed against SciPy, NumPy and plain JAX (a quarter 
 	$(RUN) benchmarks/sweep.py $(ARGS)
 	$(RUN) benchmarks/sweep_devices.py $(ARGS)
 	$(RUN) benchmarks/store.py $(ARGS)
+	$(RUN) benchmarks/poison.py $(ARGS)
 
 sweep: $(READY)  ## run a grid; ARGS="strength='logspace(-9,3,60)' seed='range(64)'"
 	$(RUN) scripts/sweep.py $(ARGS)
@@ -83,7 +84,7 @@ help:  ## list the targets
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: verify sweep reproduce bench test test-all lint typecheck docs venv cuda tpu lock clean distclean help FORCE
+.PHONY: verify sweep poison reproduce bench test test-all lint typecheck docs venv cuda tpu lock clean distclean help FORCE
 
 # The stamp is written last, so that an interrupted installation leaves none. It holds this
 # folder's path: an environment that was copied or moved would import the package from its
