@@ -15,6 +15,7 @@ from ssmbias._checks import require_choice, require_int, require_number
 from ssmbias.data.images import ORDERS
 from ssmbias.models.sequence_config import SequenceConfig, cifar_config
 from ssmbias.poison.matching_config import MatchingConfig
+from ssmbias.poison.settings import require_seeds
 
 MODELS = ("s4d", "lru", "mamba2")
 SCHEDULES = ("same", "paper")
@@ -154,7 +155,7 @@ class FullSettings:
                 raise ValueError(f"{name}={getattr(self, name)!r}: must be greater than 0")
         require_int("group_size", self.group_size, minimum=1)
         object.__setattr__(self, "arms", _names(self.arms))
-        object.__setattr__(self, "seeds", _seeds(self.seeds))
+        object.__setattr__(self, "seeds", require_seeds(self.seeds))
         network_of(self)
         self.matching("found")
         self._check_groups()
@@ -259,15 +260,3 @@ def _names(arms: Iterable[str]) -> tuple[str, ...]:
         if names.count(name) > 1:
             raise ValueError(f"arms={name!r}: is given twice")
     return names
-
-
-def _seeds(seeds: Iterable[int]) -> tuple[int, ...]:
-    if isinstance(seeds, int):
-        raise ValueError(f"seeds={seeds}: pass a list or a range, such as range({seeds})")
-    found = tuple(require_int("seeds", seed, minimum=0, maximum=2**31 - 1) for seed in seeds)
-    if not found:
-        raise ValueError("seeds=[]: give at least one")
-    for seed in found:
-        if found.count(seed) > 1:
-            raise ValueError(f"seeds={seed}: is given twice")
-    return found

@@ -19,12 +19,11 @@ from ssmbias.poison.full_settings import FullSettings
 from ssmbias.poison.runner import (
     Progress,
     Run,
-    require_seeds,
     require_windows,
     run_experiment,
     scan_windows,
 )
-from ssmbias.poison.settings import Experiment, changed, known_fields
+from ssmbias.poison.settings import Experiment, changed, known_fields, require_seeds
 from ssmbias.poison.verdict import ATTACKS
 from ssmbias.sweeps.values import parse_values
 

@@ -17,7 +17,7 @@ from ssmbias.poison import lanes
 from ssmbias.poison.arms import ARMS, BY_HAND, arm_weights, arms_of, require_arms
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.catalogue import find_experiment, model_of
-from ssmbias.poison.settings import Experiment, PaperNetwork, changed
+from ssmbias.poison.settings import Experiment, PaperNetwork, changed, require_seeds
 from ssmbias.poison.units import Arrays, load_unit, save_unit, unit_path
 
 Progress: TypeAlias = Callable[[int, int, str], None]
@@ -122,13 +122,9 @@ def run_experiment(
     blocks = [chosen[i : i + SEEDS_AT_ONCE] for i in range(0, len(chosen), SEEDS_AT_ONCE)]
     # The random control has the size of the found poisons.
     needed = {*names} | ({"found"} if "random" in names else set())
-    needed |= {_window(experiment, start) for start in starts}
-    labels = [arm for arm in ARMS if arm in needed]
-    labels += [
-        label
-        for label in dict.fromkeys(_window(experiment, s) for s in starts)
-        if label not in labels
-    ]
+    scanned = dict.fromkeys(_window(experiment, start) for start in starts)
+    labels = [arm for arm in ARMS if arm in needed or arm in scanned]
+    labels += [label for label in scanned if label not in ARMS]
     tell = progress or (lambda done, total, text: None)
     total, parts = len(blocks) * len(labels), []
     for number, block in enumerate(blocks):
@@ -295,19 +291,6 @@ def _attributes(experiment: Experiment) -> dict[str, Any]:
         "settings": json.dumps(repr(experiment)),
         "ssmbias": importlib.metadata.version("ssmbias"),
     }
-
-
-def require_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
-    """Return the seeds, or raise `ValueError`: none, one twice, or no number from 0 to 2^31 - 1."""
-    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
-        raise ValueError(f"seeds={seeds!r}: pass a list or a range of integers, such as range(20)")
-    found = tuple(require_int("seeds", seed, minimum=0, maximum=2**31 - 1) for seed in seeds)
-    if not found:
-        raise ValueError("seeds=[]: give at least one")
-    for seed in found:
-        if found.count(seed) > 1:
-            raise ValueError(f"seeds={seed}: is given twice")
-    return found
 
 
 def require_windows(experiment: Experiment, windows: Sequence[int]) -> tuple[int, ...]:

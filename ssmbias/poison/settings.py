@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -347,3 +347,16 @@ def _replaced(part: Any, fields: Mapping[str, Any]) -> Any:
     except TypeError as err:  # a number where a list is expected, say
         given = ", ".join(f"{name}={value!r}" for name, value in fields.items())
         raise ValueError(f"{given}: {err}") from err
+
+
+def require_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
+    """Return the seeds, or raise `ValueError`: none, one twice, or no number from 0 to 2^31 - 1."""
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise ValueError(f"seeds={seeds!r}: pass a list or a range of integers, such as range(20)")
+    found = tuple(require_int("seeds", seed, minimum=0, maximum=2**31 - 1) for seed in seeds)
+    if not found:
+        raise ValueError("seeds=[]: give at least one")
+    for seed in found:
+        if found.count(seed) > 1:
+            raise ValueError(f"seeds={seed}: is given twice")
+    return found
