@@ -219,32 +219,22 @@ def _mean_and_sd(values: np.ndarray) -> tuple[float, float]:
 def mechanism(results: xr.Dataset) -> list[str]:
     """Sensitivities in words, where they were computed."""
     arms = [arm for arm in _PROFILED if arm in results["arm"].values]
+    num_last = int(results.attrs.get("num_last", 2))
+    quantities = {
+        "input_share": f"Share of the last {num_last} elements in the squared input gradient",
+        "teacher_cosine": "Cosine of the input gradient with the teacher's",
+    }
     notes = []
-    if "input_share" in results:
-        num_last = int(results.attrs.get("num_last", 2))
-        parts = [
-            f"{arm} {float(np.nanmean(values[:, -num_last:].sum(axis=1))):.3f}"
-            for arm in arms
-            if len(values := usable_values(results, arm, "input_share"))
-            and np.isfinite(values).any()
-        ]
-        if parts:
-            notes.append(
-                f"Share of the last {num_last} elements in the squared input gradient, mean over "
-                f"seeds: {', '.join(parts)}."
-            )
-    if "teacher_cosine" in results:
-        parts = [
-            f"{arm} {float(np.nanmean(values)):.3f}"
-            for arm in arms
-            if len(values := usable_values(results, arm, "teacher_cosine"))
-            and np.isfinite(values).any()
-        ]
-        if parts:
-            notes.append(
-                f"Cosine of the input gradient with the teacher's, mean over seeds: "
-                f"{', '.join(parts)}."
-            )
+    for name, words in quantities.items():
+        means = {}
+        for arm in arms if name in results else ():
+            values = usable_values(results, arm, name)
+            if len(values) and np.isfinite(values).any():
+                last = values[:, -num_last:].sum(axis=1) if values.ndim > 1 else values
+                means[arm] = float(np.nanmean(last))
+        if means:
+            parts = ", ".join(f"{arm} {mean:.3f}" for arm, mean in means.items())
+            notes.append(f"{words}, mean over seeds: {parts}.")
     return notes
 
 
