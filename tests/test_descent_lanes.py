@@ -70,6 +70,7 @@ def identical(x: Any, y: Any) -> bool:
 
 
 @pytest.mark.parametrize("choices", [{}, {"lanes_per_chunk": 5}, {"lanes_per_chunk": 1}])
+@pytest.mark.slow
 def test_nested_vmap_equals_one_by_one(choices) -> None:
     optimizer = ADAM if choices else SGD
     batch = over_both(optimizer=optimizer, extra_steps=10, **choices)(STARTS, STRENGTHS)
@@ -93,6 +94,7 @@ def test_nested_vmap_equals_one_by_one(choices) -> None:
     assert len(set(np.ravel(batch.steps_to_tol).tolist())) > 6
 
 
+@pytest.mark.slow
 def test_maps_in_any_order_and_jit_give_the_same() -> None:
     batch = over_both()(STARTS, STRENGTHS)
     swapped = jax.vmap(lambda r: jax.vmap(lambda s: one(s, r))(STARTS), out_axes=1)(STRENGTHS)
@@ -127,6 +129,7 @@ def test_a_stopped_lane_stays_as_it_is(lanes_per_chunk, optimizer) -> None:
     assert not identical(pick(further, quick).model, pick(alike, quick).model)
 
 
+@pytest.mark.slow
 def test_a_lane_that_fails_leaves_the_others_alone() -> None:
     sizes = jnp.array([1.0, 1e3, 0.5, jnp.nan, 0.4])
     # Three chunks of two, of which the last is filled with a repeat.
@@ -205,6 +208,7 @@ def test_a_second_call_compiles_nothing(monkeypatch) -> None:
     assert traced
 
 
+@pytest.mark.slow
 def test_a_second_batched_call_compiles_nothing(monkeypatch) -> None:
     batch = jax.vmap(lambda s, r: one(s, r, max_steps=5))
     starts = jax.tree.map(lambda x: jnp.asarray(x[:, :2]), STARTS)
@@ -249,6 +253,7 @@ def plain_quartic(target: np.ndarray, step: float, num_steps: int):
     return {"m": m, "v": v}
 
 
+@pytest.mark.slow
 def test_any_loss_is_descended_in_the_precision_of_its_parameters() -> None:
     config = DescentConfig(loss_tol=0.0, max_steps=50, log_every=25, max_logs=4)
     run = descend(quartic, PARAMS, TARGETS[0], SGD, observe=size_and_shift, config=config)
@@ -269,6 +274,7 @@ def test_any_loss_is_descended_in_the_precision_of_its_parameters() -> None:
     assert identical(jax.tree.map(lambda x: x[2], bare.log.value), bare.model)
 
 
+@pytest.mark.slow
 def test_double_precision_is_kept_too_and_mapped() -> None:
     params = jax.tree.map(lambda x: x.astype(np.float64), PARAMS)
     config = DescentConfig(loss_tol=0.0, max_steps=50, max_logs=4, lanes_per_chunk=2)

@@ -19,6 +19,7 @@ def lab() -> Laboratory:
     return Laboratory(SETTINGS["t7"], 3, (0.0, 1.0), 1e-10)
 
 
+@pytest.mark.slow
 def test_rungs_meet_the_flow_exactly(lab):
     made = descents(lab)
     saved = np.asarray(lab.free_flows.result.trajectory.time).reshape(6, -1)

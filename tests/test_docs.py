@@ -23,7 +23,11 @@ from ssmbias.verification import verify
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = ("quickstart.md", "adding-a-claim.md", "results-schema.md")
+PAGES = (
+    "quickstart.md",
+    pytest.param("adding-a-claim.md", marks=pytest.mark.slow),  # half a minute
+    "results-schema.md",
+)
 NO_MKDOCS = "the documentation's tools are not installed (pip install '.[docs]')"
 
 

@@ -92,10 +92,8 @@ def agreement(a0: np.ndarray, seq_len: int, strength: float, log_gap: float | No
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0, 100.0])
-@pytest.mark.parametrize(
-    "index",
-    [0, *(pytest.param(index, marks=pytest.mark.slow) for index in (1, 2, 3))],
-)
+@pytest.mark.parametrize("index", range(4))
+@pytest.mark.slow
 def test_both_integrators_agree(index, strength, reference_rows) -> None:
     a0, seq_len = reference_rows[index]["a0"], reference_rows[index]["kappa"]
     limit = agreement(a0, seq_len, strength)
@@ -374,6 +372,7 @@ def test_scipy_agrees_when_all_is_trained(case, trained) -> None:
     assert np.max(np.abs(got - other)) > 5e-8  # control: another strength
 
 
+@pytest.mark.slow
 def test_the_explicit_solver_agrees(trained) -> None:
     config = dataclasses.replace(
         ALL, stiff=False, rtol=1e-11, atol=1e-11, horizon=40.0, max_steps=16_384

@@ -114,7 +114,11 @@ def jobs_of(line: str) -> list[SweepJob]:
     return jobs
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    # The page on poison trains for a quarter of a minute.
+    [pytest.param(n, marks=[pytest.mark.slow] if n == "poison.md" else []) for n in NAMES],
+)
 def test_python_blocks_run_and_print_what_the_page_shows(name, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = [block for block in blocks_of(name) if not block.title]

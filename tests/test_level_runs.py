@@ -51,6 +51,7 @@ def test_passage_of_the_clean_flow():
     np.testing.assert_allclose(found, expected, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_runs_out_of_steps_are_inconclusive(monkeypatch):
     monkeypatch.setattr(level_runs, "_MOST_STEPS", 20)
     level_runs._free_flow.cache_clear()

@@ -120,6 +120,7 @@ def test_converges_with_the_tolerance(diagram):
     assert off[1] < 1e-9
 
 
+@pytest.mark.slow
 def test_weak_poison_against_scipy():
     # At ρ = 1e-3 the flow passes all phases and is stiff by a factor of 1e4 at most, which Radau
     # takes; log time and the log-gap as a state, as in the tests of the other engine.
@@ -152,6 +153,7 @@ def test_ties_stay_and_end_where_they_must():
 
 
 @pytest.mark.parametrize("num_lanes", [pytest.param(8, marks=pytest.mark.slow), 128])
+@pytest.mark.slow
 def test_lanes_do_not_know_each_other(diagram, num_lanes):
     # Bitwise: a lane's arithmetic is the same wherever it stands and whatever stands beside it.
     points, ends = diagram
@@ -175,6 +177,7 @@ def test_one_by_one_equals_the_batch(diagram):
         np.testing.assert_allclose(alone.a, ends.a[:, i], rtol=0, atol=LAST_BITS)
 
 
+@pytest.mark.slow
 def test_lanes_are_kept_busy():
     # Costs differ by more than thirty times here, so that lanes that wait would be seen.
     axes = {
@@ -289,6 +292,7 @@ def test_dop853_has_order_eight():
         assert sum(w for _, w in row) == pytest.approx(0.0, abs=1e-14)
 
 
+@pytest.mark.slow
 def test_slow_solution_along_the_flow(reference_rows):
     """φ of the manifold against ρ(1 - S_1)/q of a flow that has settled, order by order."""
     a0, rho = reference_rows[0]["a0"], 30.0

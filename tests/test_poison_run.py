@@ -101,6 +101,7 @@ class TestArms:
 
 
 class TestDigits:
+    @pytest.mark.slow
     def test_poisons_and_targets_are_balanced(self) -> None:
         experiment = find_experiment("digits_10")
         keys = keys_of(0)
@@ -199,6 +200,7 @@ class TestMeasures:
         assert (training_inputs(key, SignTask(off_support=0.1))[:, 8:] != 0).all()
 
 
+@pytest.mark.slow
 def test_forces_are_those_that_gradient_flow_feels() -> None:
     config = PaperNetwork(state_dim=3, hidden=(4,))
     experiment = dataclasses.replace(find_experiment("f1_paper_network"), network=config)

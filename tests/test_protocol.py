@@ -19,6 +19,7 @@ STANDALONE = EXPERIMENTS["poison_ssm_len6"]
 NETWORK = EXPERIMENTS["dyn_nn_len6"]
 
 
+@pytest.mark.slow
 def test_arms_share_starts_and_baseline_sequences() -> None:
     key_start, key_data, _ = arms.split_key(3)
     start = arms.start(key_start, STANDALONE)

@@ -64,11 +64,9 @@ def check(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    # Each of these takes a quarter of a minute.
+    # Each of these takes a quarter of a minute, and most of that is its compiling.
     [
-        pytest.param(
-            name, marks=[pytest.mark.slow] if "_nn_" in name or "_seed201_" in name else []
-        )
+        pytest.param(name, marks=[] if name.startswith("dyn_dim2_") else [pytest.mark.slow])
         for name in SHORT
     ],
 )
@@ -100,6 +98,7 @@ def test_a_wrong_run_is_refuted(tmp_path) -> None:
         assert "difference" in result.reason
 
 
+@pytest.mark.slow
 def test_the_dense_gradient_is_that_of_automatic_differentiation() -> None:
     original = load_original(REPLAYS / "poison_ssm_len6_d10_seed201_special.npz")
     params = {name: jnp.asarray(v, jnp.float64) * 3 for name, v in original.start.items()}
@@ -122,6 +121,7 @@ def test_the_dense_gradient_is_that_of_automatic_differentiation() -> None:
     assert abs(diagonal / norm - 1) > 0.01  # control: the off-diagonal entries count
 
 
+@pytest.mark.slow
 def test_without_copies_unsteady_runs_are_inconclusive() -> None:
     result = ssmbias.replay(REPLAYS / "dyn_ssm_len6_d10_seed105_special.npz", num_copies=0)
     assert result.verdict is Verdict.INCONCLUSIVE

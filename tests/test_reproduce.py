@@ -147,6 +147,7 @@ class TestUnits:
 
 
 class TestTable:
+    @pytest.mark.slow
     def test_numbers_are_those_of_theory(self, tmp_path) -> None:
         config = ReproduceConfig(targets=(Target("table", 1, ("theorem1_t7",)),), num_seeds=4)
         reproduce(config, tmp_path)
@@ -201,6 +202,7 @@ class TestCommandLine:
             cwd=cwd, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=400,
         )  # fmt: skip
 
+    @pytest.mark.slow
     def test_a_replay_prints_its_verdict(self, tmp_path) -> None:
         name = "poison_ssm_len6_d10_seed201_special"
         done = self.run(f"replay={name}", cwd=tmp_path)

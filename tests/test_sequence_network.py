@@ -106,6 +106,7 @@ def test_output_is_encoder_blocks_pooling_head(name) -> None:
     assert np.max(np.abs(wrong - expected)) > 1e-4
 
 
+@pytest.mark.slow
 def test_a_layer_that_sees_through_the_encoder_gives_the_same() -> None:
     config = dataclasses.replace(CONFIGS["f1"], features=2, dense_init="torch", encoder_sd=None)
     x = np.random.default_rng(3).normal(size=(9, 2))

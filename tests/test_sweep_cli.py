@@ -376,6 +376,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(uninterrupted, tmp_
     xr.testing.assert_equal(open_sweep(store), whole)
 
 
+@pytest.mark.slow
 def test_multirun_sweeps_shapes_and_keeps_texts_together(tmp_path) -> None:
     done = command(
         "-m", "seq_len=5,7", "state_dim=3", "strength=0,logspace(-3,3,7)", "seed=range(2)",

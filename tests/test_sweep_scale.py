@@ -75,6 +75,7 @@ def whole() -> xr.Dataset:
     return ssmbias.sweep(GRID)
 
 
+@pytest.mark.slow
 def test_eight_devices(whole, tmp_path):
     """Each shard has a loop of its own; the numbers are those of one device, to the last bit."""
     found = result(start(DEVICES, str(tmp_path)))
@@ -88,7 +89,8 @@ def free_port() -> str:
         return str(s.getsockname()[1])
 
 
-@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.slow
 def test_two_processes(whole, tmp_path, shared):
     """Real processes on loopback, into one store or gathered over the network."""
     store, port = str(tmp_path / "s") if shared else "none", free_port()

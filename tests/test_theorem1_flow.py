@@ -218,6 +218,7 @@ def test_the_order_of_the_start_is_kept() -> None:
 # -- transformations -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nested_vmap_equals_one_by_one() -> None:
     starts = np.stack([START, 1.3 * START, START[::-1]])
     strengths = jnp.array([0.0, 1.0, 30.0])
@@ -271,6 +272,7 @@ def test_a_second_call_compiles_nothing(monkeypatch) -> None:
     assert traced
 
 
+@pytest.mark.slow
 def test_a_second_batched_call_compiles_nothing(monkeypatch) -> None:
     starts = jnp.asarray([[0.3, 0.2, 0.1], [0.2, 0.1, 0.1]])
     batch = jax.vmap(lambda a0: simulate_theorem1(a0, 5, 1.0))

@@ -237,6 +237,7 @@ class TestLimitDerivative:
             assert max(errors) <= 1e-13 * size
 
     @pytest.mark.parametrize("gap", [5e-12, 1e-19, 4e-28])
+    @pytest.mark.slow
     def test_in_log_gap(self, reference_rows, gap):
         row, log_gap = reference_rows[2], math.log(gap)
         lag = row["kappa"] - 1
@@ -386,6 +387,7 @@ def everything(a0):
 
 
 class TestTransformations:
+    @pytest.mark.slow
     def test_jit_of_vmap_agrees_with_single_calls(self):
         a0 = np.random.default_rng(3).uniform(0.01, 0.5, size=(3, 4))
         batched = jax.jit(jax.vmap(everything))(a0)

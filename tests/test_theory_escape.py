@@ -150,6 +150,7 @@ class TestBlowup:
             else:
                 assert found == np.inf
 
+    @pytest.mark.slow
     def test_is_homogeneous_and_maps(self):
         start = DiagonalSSM(*jnp.asarray(np.random.default_rng(3).normal(size=(3, 4))))
         data = one_lag(2, 0.9)

@@ -44,6 +44,7 @@ def brute_force_kernel(model, training_set, trainable):
 
 
 @pytest.mark.parametrize("trainable", SUBSETS)
+@pytest.mark.slow
 def test_kernel_against_jacobians_of_outputs(trainable):
     model, training_set = random_problem(0)
     expected = brute_force_kernel(model, training_set, trainable)
@@ -77,6 +78,7 @@ def test_kernel_moves_the_residuals():
 
 
 @pytest.mark.parametrize("trainable", SUBSETS)
+@pytest.mark.slow
 def test_samples_and_lags_have_the_same_eigenvalues(trainable):
     for num in (2, 4, 9):
         model, training_set = random_problem(num, num=num, dim=4)

@@ -116,6 +116,7 @@ class TestEndOfPassage:
                 got = function(a0, seq_len, strength, log_gap=log_gap)
                 np.testing.assert_allclose(got, want, rtol=MAP_RTOL)
 
+    @pytest.mark.slow
     def test_nothing_overflows(self):
         rng, seq_len = np.random.default_rng(0), 15
         strengths = jnp.array([1e-300, 1e-200, 1e-100, 1e-30, 1e-10, 1e-3, 1.0])
@@ -187,6 +188,7 @@ class TestDrift:
 
 class TestLaws:
     @pytest.mark.parametrize("seq_len", [5, 9])
+    @pytest.mark.slow
     def test_exponents_of_entry_and_error(self, seq_len):
         """Over eight decades of Δ at a strength so small that every correction is."""
         rho, scale = 1e-60, 1e-3 * (1e-60) ** (1 / (seq_len - 2))
@@ -213,6 +215,7 @@ class TestLaws:
         np.testing.assert_allclose(passage_ratio(error, seq_len, 4), ratio, rtol=3 * tolerance)
         assert passage_exponent(seq_len) != pytest.approx(1 / (seq_len - 2), rel=0.1)
 
+    @pytest.mark.slow
     def test_second_entry_without_poison_is_that_of_the_clean_limit(self):
         a0, log_gap = np.array([1e-3, 1e-3, 5e-4]), math.log(1e-9)
         ratio = passage_onset(1e-3, 7) / 1e-9

@@ -188,6 +188,7 @@ class TestStrongPoisonLimit:
         one_hot = np.array([0.0, 1.0, 0.0])
         np.testing.assert_allclose(strong_poison_limit(one_hot, 7), one_hot, atol=2 * EPS)
 
+    @pytest.mark.slow
     def test_gradient(self):
         a0, log_gap, step = np.array([0.02, 0.018, 0.005]), -6.0, mpf("1e-12")
         gradient = jax.jit(

@@ -98,6 +98,7 @@ class TestRecords:
         fresh = run_verification(SMALL, tmp_path / "fresh")
         assert resumed == fresh
 
+    @pytest.mark.slow
     def test_stored_checks_of_another_job_or_broken_ones_are_not_used(self, tmp_path, monkeypatch):
         import ssmbias.verification as module
 
@@ -137,6 +138,7 @@ class TestCommandLine:
         assert done.returncode == 2
         assert "JAX_ENABLE_X64=0" in done.stderr
 
+    @pytest.mark.slow
     def test_multirun_runs_every_job(self, tmp_path):
         done = command(
             "-m", "profile=quick", "claims=M1-limit", "strength=0,1", "num_seeds=1", cwd=tmp_path

@@ -177,7 +177,7 @@ def apply(
 
     Example:
       >>> params = init(jax.random.key(0), channels=3, state_dim=8)
-      >>> apply(params, jnp.ones((10, 3))).shape
+      >>> jax.jit(apply)(params, jnp.ones((10, 3))).shape
       (10, 3)
 
     References:
@@ -203,7 +203,8 @@ def final(params: LRUParams, u: Float[Array, "length channels"]) -> Float[Array,
     Example:
       >>> params = init(jax.random.key(0), channels=3, state_dim=8)
       >>> u = jnp.ones((10, 3))
-      >>> bool(jnp.allclose(final(params, u), apply(params, u)[-1], rtol=1e-4))
+      >>> last, whole = jax.jit(final)(params, u), jax.jit(apply)(params, u)
+      >>> bool(jnp.allclose(last, whole[-1], rtol=1e-4))
       True
     """
     dtype, u, params = _checked(params, u)

@@ -184,7 +184,7 @@ def apply(
 
     Example:
       >>> params = init(jax.random.key(0), channels=4, state_dim=3, head_dim=2)
-      >>> apply(params, jnp.ones((10, 4))).shape
+      >>> jax.jit(apply)(params, jnp.ones((10, 4))).shape
       (10, 4)
 
     References:
@@ -228,7 +228,8 @@ def final(params: Mamba2Params, u: Float[Array, "length channels"]) -> Float[Arr
     Example:
       >>> params = init(jax.random.key(0), channels=4, state_dim=3, head_dim=2)
       >>> u = jnp.ones((10, 4))
-      >>> bool(jnp.allclose(final(params, u), apply(params, u)[-1], rtol=1e-4, atol=1e-6))
+      >>> last, whole = jax.jit(final)(params, u), jax.jit(apply)(params, u)
+      >>> bool(jnp.allclose(last, whole[-1], rtol=1e-4, atol=1e-6))
       True
     """
     dtype, u, params = _checked(params, u)
