@@ -1,9 +1,10 @@
 """Speed of poisoned training: all seeds of F1 in one program against one seed after the other.
 
-Both are the same function, compiled for 20 seeds and for one, and both are warm: compiling counts
-for nothing, which favours the runs one by one. They take turns, on one core and on two. On two
-every core is a device, as in `scripts/poison.py`, and the seeds are shared out over them; a run of
-one seed has both cores to itself.
+One seed after the other is done in two ways: by the same function compiled for one seed, whose
+whole training is one program, and by the loop that training codes have, in Python around one
+compiled step. All are warm: compiling counts for nothing, which favours the runs one by one. They
+take turns, on one core and on two. On two every core is a device, as in `scripts/poison.py`, and
+the seeds are shared out over them; a run of one seed has both cores to itself.
 
     python benchmarks/poison.py             # a minute; writes benchmarks/results/
     python benchmarks/poison.py --quick     # a smoke run
@@ -22,20 +23,51 @@ import interleaved
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+from ssmbias.poison.batch import Batch
 from ssmbias.poison.catalogue import find_experiment
-from ssmbias.poison.lanes import Prepared, prepare, spread, train_arm
-from ssmbias.poison.settings import changed
+from ssmbias.poison.lanes import Prepared, arm_weights, prepare, spread, train_arm
+from ssmbias.poison.learner import learner_of, optimizer_of, weighted_loss
+from ssmbias.poison.settings import Experiment, changed
 
 ARM = "late"
 
 
-def trainer(experiment: Any, prepared: Prepared) -> Callable[[], np.ndarray]:
+def trainer(experiment: Experiment, prepared: Prepared) -> Callable[[], np.ndarray]:
     """A warm job: training of all seeds in `prepared`; it answers with their losses."""
     job = functools.partial(train_arm, experiment, prepared, ARM, prepared.by_hand[ARM])
 
     def losses() -> np.ndarray:
         return np.asarray(jax.block_until_ready(job())[1])
+
+    losses()
+    return losses
+
+
+def plain_loops(experiment: Experiment, ones: list[Prepared]) -> Callable[[], np.ndarray]:
+    """A warm job: each seed's training as a loop over one compiled step; it answers the losses."""
+    adam, weights = optimizer_of(experiment.training), arm_weights(experiment, ARM)
+    loss = functools.partial(weighted_loss, learner_of(experiment))
+
+    @jax.jit
+    def step(params: Any, state: Any, batch: Batch) -> tuple[Any, Any]:
+        updates, state = adam.update(jax.grad(loss)(params, batch, weights), state, params)
+        return optax.apply_updates(params, updates), state
+
+    last = jax.jit(loss)
+
+    def losses() -> np.ndarray:
+        found = []
+        for one in ones:
+            parts = one.problem.train, one.by_hand[ARM]
+            batch = jax.tree.map(lambda *leaves: jnp.concatenate([x[0] for x in leaves]), *parts)
+            params = jax.tree.map(lambda leaf: leaf[0], one.start)
+            state = adam.init(params)
+            for _ in range(experiment.training.steps):
+                params, state = step(params, state, batch)
+            found.append(float(last(params, batch, weights)))
+        return np.array(found)
 
     losses()
     return losses
@@ -54,21 +86,29 @@ def on_cores(options: argparse.Namespace) -> dict[str, Any]:
         prepared = spread(prepared, count)
     together = trainer(experiment, prepared)
     single = np.concatenate([job() for job in jobs["one by one"]])
+    loops = plain_loops(experiment, ones)
 
     def in_a_row() -> None:
         for job in jobs["one by one"]:
             job()
 
-    turns = {"at once": interleaved.stopwatch(together), "one": interleaved.stopwatch(in_a_row)}
+    turns = {
+        "at once": interleaved.stopwatch(together),
+        "one": interleaved.stopwatch(in_a_row),
+        "steps": interleaved.stopwatch(loops),
+    }
     report: dict[str, Any] = dict(interleaved.load())
     times = interleaved.in_turns(turns, repeats)
     rates = {k: [count / s for s in v] for k, v in times.items()}
     return report | {
         "seeds": count,
         "losses differ by": float(np.max(np.abs(together() / single - 1))),
+        "losses of Python loops differ by": float(np.max(np.abs(loops() / single - 1))),
         "seeds per second, at once": interleaved.quartiles(rates["at once"]),
         "seeds per second, one by one": interleaved.quartiles(rates["one"]),
+        "seeds per second, Python loops": interleaved.quartiles(rates["steps"]),
         "throughput over one by one": interleaved.ratios(times["one"], times["at once"]),
+        "throughput over Python loops": interleaved.ratios(times["steps"], times["at once"]),
     }
 
 
