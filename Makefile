@@ -39,6 +39,9 @@ reproduce: $(READY)  ## tables and figures of the paper; ARGS=all, ARGS="table=1
 poison: $(READY)  ## poison networks of practice; ARGS="experiment=f1_small"
 	$(RUN) scripts/poison.py $(ARGS)
 
+certify: $(READY)  ## prove Theorem 1 over boxes of starts; ARGS="boxes=all", ARGS="rel=.2"
+	$(RUN) scripts/certify.py $(if $(findstring hydra.run.dir,$(ARGS)),,hydra.run.dir=certificates) $(ARGS)
+
 ##@ Tests
 test: $(READY)  ## run the default tests and the examples in the docstrings
 	$(RUN) -m pytest $(ARGS)
@@ -84,7 +87,7 @@ help:  ## list the targets
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: verify sweep poison reproduce bench test test-all lint typecheck docs venv cuda tpu lock clean distclean help FORCE
+.PHONY: verify sweep poison certify reproduce bench test test-all lint typecheck docs venv cuda tpu lock clean distclean help FORCE
 
 # The stamp is written last, so that an interrupted installation leaves none. It holds this
 # folder's path: an environment that was copied or moved would import the package from its

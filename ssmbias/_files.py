@@ -10,6 +10,9 @@ from typing import IO
 SCHEMA = "ssmbias.verify/1"
 """What `results.json` calls its layout; docs/results-schema.md describes it."""
 
+CERTIFY_SCHEMA = "ssmbias.certify/1"
+"""The same for the certificates of scripts/certify.py."""
+
 RESULTS_FILE = "results.json"
 ARRAYS_FILE = "arrays.npz"
 

@@ -23,6 +23,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"data"}),
     frozenset({"metrics"}),
     frozenset({"dynamics", "theory"}),
+    frozenset({"certify"}),
     frozenset({"claims"}),
     frozenset({"records"}),
     frozenset({"report", "verification", "sweeps"}),

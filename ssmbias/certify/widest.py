@@ -1,0 +1,86 @@
+"""The widest box around a start that can be certified."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ssmbias.certify.box import box_around
+from ssmbias.certify.certificate import Certificate, ProverOptions, certify
+
+__all__ = ["RELS", "Widest", "widest_box"]
+
+RELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+"""Relative half widths of the gaps that are tried."""
+
+# Wide steps, and no cuts: a search asks for many proofs, and a failure should be quick.
+_QUICK = ProverOptions(step=8e-3, splits=0, forks=0)
+
+
+class Widest(NamedTuple):
+    """The outcome of a search.
+
+    Attributes:
+      rel: relative half width of the gaps in the widest box that was certified; 0 for none.
+      certificate: of that box; the failure at the least width if there is none.
+    """
+
+    rel: float
+    certificate: Certificate
+
+
+def widest_box(
+    a2: float,
+    delta: float,
+    gaps: Sequence[float] | Float[np.ndarray, " gap"],
+    seq_len: int,
+    strength: float = 1.0,
+    *,
+    at_least: float = 0.0,
+    rels: Sequence[float] = RELS,
+    options: ProverOptions = _QUICK,
+) -> Widest:
+    """Search for the widest box around a start over which Theorem 1 can be proved.
+
+    The boxes are those of `box_around`. The widest is tried first, since a single proof ends the
+    search there; then the list of widths is halved, supposing that what can be proved for a box can
+    be for the smaller ones in it.
+
+    Args:
+      a2: the second entry of the start.
+      delta: a_1 - a_2.
+      gaps: a_2 - a_j, j = 3..d.
+      seq_len: κ.
+      strength: ρ.
+      at_least: a box counts only if its poisoned error / d is proved to be at least this.
+      rels: widths to try, rising.
+      options: of the prover.
+
+    Raises:
+      ValueError: the widths do not rise, or `box_around` or `certify` refuses.
+
+    Example:
+      >>> found = widest_box(1e-3, 5e-9, [5e-4], seq_len=7, rels=(0.1, 0.3))
+      >>> found.rel, found.certificate.poisoned_error_lower > 0.25
+      (0.3, True)
+    """
+    if not rels or any(x >= y for x, y in itertools.pairwise(rels)):
+        raise ValueError(f"rels={list(rels)}: give rising widths, at least one")
+    found: dict[int, Certificate] = {}
+
+    def proved(index: int) -> bool:
+        box = box_around(a2, delta, gaps, rel=rels[index])
+        found[index] = certify(box, seq_len, strength, options=options)
+        return found[index].certified and found[index].poisoned_error_lower >= at_least
+
+    low, high = -1, len(rels) - 1
+    if proved(high):
+        low = high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if proved(middle) else (low, middle)
+    return Widest(rels[low], found[low]) if low >= 0 else Widest(0.0, found[0])

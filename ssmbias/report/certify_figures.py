@@ -1,0 +1,151 @@
+"""Figures of certificates: a tube around trajectories, and bounds against the width of a box."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from ssmbias.report.certify_tables import CertificateRow
+from ssmbias.report.poison_figures import saved
+from ssmbias.report.style import (
+    BLUE,
+    DOUBLE,
+    GREY,
+    ORANGE,
+    PALE,
+    RED,
+    SINGLE,
+    SKY,
+    new_figure,
+    print_style,
+)
+
+_GAP_COLOURS = (RED, ORANGE, BLUE)
+# w falls to 0 at a limit; what lies so far below its largest value is not drawn.
+_DECADES_OF_LOSS = 3.5
+
+
+def tube_figure(arrays: Mapping[str, np.ndarray], path_stem: str | os.PathLike[str]) -> list[Path]:
+    """A tube around sampled trajectories: g, w and some μ_j against E.
+
+    Args:
+      arrays: as in the folder `curves` of a run, see docs/results-schema.md.
+      path_stem: folder, which exists, and name without suffix.
+
+    Returns:
+      `<stem>.png` and `<stem>.pdf`.
+    """
+    samples = sorted(
+        (name.partition("/")[0] for name in arrays if name.endswith("/state")),
+        key=lambda name: int(name.removeprefix("sample")),
+    )
+    index = [int(j) for j in arrays["gap_index"]]
+    with print_style():
+        figure = new_figure(DOUBLE, 2.55)
+        panels = figure.subplots(1, 3)
+        for ax, columns, colours in (
+            (panels[0], [0], [RED]),
+            (panels[1], [1], [RED]),
+            (panels[2], [2 + k for k in range(len(index))], _GAP_COLOURS),
+        ):
+            for column, colour in zip(columns, colours, strict=False):
+                _band(ax, arrays, samples, column, colour)
+            ax.set_xscale("log")
+            ax.set_xlabel(r"clock $E$")
+        panels[0].set_yscale("log")
+        panels[0].set_title(r"$g = (a_1-a_2)\,/\,E$")
+        panels[1].set_yscale("log")
+        panels[1].set_title(r"$w = S_1 - 1$")
+        top = float(arrays["tube/high"][:, 1].max())
+        panels[1].set_ylim(top * 10**-_DECADES_OF_LOSS, 2.5 * top)
+        panels[1].yaxis.set_major_locator(LogLocator(10, numticks=8))
+        panels[1].yaxis.set_minor_formatter(NullFormatter())
+        panels[2].set_title(r"$\mu_j = (a_2-a_j)\,/\,E$")
+        for k, colour in zip(range(len(index)), _GAP_COLOURS, strict=False):
+            end = arrays["tube/low"][-1, 2 + k], arrays["tube/high"][-1, 2 + k]
+            panels[2].annotate(
+                rf"$\mu_{{{index[k]}}}$", (1.0, float(np.mean(end))), (3.0, 0.0),
+                xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+                color=colour,
+            )  # fmt: skip
+        handles = [
+            panels[0].fill_between([], [], [], color=RED, alpha=0.3, lw=0, label="proved tube"),
+            panels[0].plot([], [], color="k", lw=0.8, label="sampled trajectories")[0],
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    return saved(figure, path_stem)
+
+
+def _band(
+    ax: Axes, arrays: Mapping[str, np.ndarray], samples: Sequence[str], column: int, colour: str
+) -> None:
+    """One coordinate: the tube as a band, trajectories as thin dark lines on it."""
+    clock = arrays["tube/E"]
+    low, high = arrays["tube/low"][:, column], arrays["tube/high"][:, column]
+    floor = np.where(low > 0, low, np.finfo(float).tiny)
+    ax.fill_between(clock, floor, high, color=colour, alpha=0.3, lw=0, zorder=1)
+    for name in samples:
+        state = arrays[f"{name}/state"][:, column]
+        ax.plot(arrays[f"{name}/E"], state, color="k", lw=0.6, zorder=3)
+
+
+def width_figure(rows: Sequence[CertificateRow], path_stem: str | os.PathLike[str]) -> list[Path]:
+    """X, Y and ε of boxes that differ in the width of their gaps only, with sampled errors.
+
+    Args:
+      rows: certified boxes of one series, see `series`; two or more.
+      path_stem: folder, which exists, and name without suffix.
+
+    Returns:
+      `<stem>.png` and `<stem>.pdf`.
+
+    Raises:
+      ValueError: fewer than two rows.
+    """
+    if len(rows) < 2:
+        raise ValueError(f"rows: {len(rows)} of them make no series; pass two or more")
+    rows = sorted(rows, key=lambda row: row.rel)
+    rel = np.array([row.rel for row in rows])
+
+    def column(name: str) -> np.ndarray:
+        return np.array([getattr(row, name) for row in rows])
+
+    with print_style():
+        figure = new_figure(1.35 * SINGLE, 2.9)
+        ax = figure.subplots()
+        lower, upper = column("poisoned_error_lower"), column("poisoned_error_upper")
+        ax.fill_between(rel, lower, upper, color=ORANGE, alpha=0.18, lw=0, zorder=0)
+        ax.plot(rel, upper, color=ORANGE, marker="v", ms=4, label=r"poisoned $\leq Y$")
+        ax.plot(rel, lower, color=RED, marker="^", ms=4, label=r"poisoned $\geq X$")
+        ax.plot(rel, column("clean_error_upper"), color=BLUE, marker="s", ms=3.4,
+                label=r"clean $\leq \varepsilon$")  # fmt: skip
+        for prefix, colour, label in (
+            ("sampled", "k", "sampled, poisoned"),
+            ("clean_sampled", SKY, "sampled, clean"),
+        ):
+            low, high = column(f"{prefix}_low"), column(f"{prefix}_high")
+            ax.vlines(rel, low, high, color=colour, lw=2.2, label=label, zorder=3)
+        dim, seq_len = rows[0].state_dim, rows[0].seq_len
+        constant = min(0.1, 1 / (9 * dim)) * (1 - 0.6 ** (1 / (seq_len - 1)))
+        ax.axhline(constant, color=GREY, lw=0.9, ls=(0, (3, 2)), zorder=1, label="Theorem 1's constant")
+        ax.set_yscale("log")
+        ax.set_xlabel(r"relative half width of the gaps $a_2 - a_j$")
+        ax.set_ylabel(r"error $/\,d$")
+        ax.grid(axis="y", color=PALE, lw=0.4, alpha=0.6)
+        figure.legend(loc="outside upper center", ncols=2)
+    return saved(figure, path_stem)
+
+
+def series(rows: Sequence[CertificateRow]) -> list[list[CertificateRow]]:
+    """Certified boxes that differ in the width of their gaps only, three or more of them."""
+    groups: dict[tuple, dict[float, CertificateRow]] = {}
+    for row in rows:
+        if row.status == "certified" and np.isfinite(row.sampled_low):
+            key = (row.experiment, row.a2_low, row.a2_high, row.delta_low, row.delta_high)
+            groups.setdefault(key, {})[row.rel] = row
+    return [list(group.values()) for group in groups.values() if len(group) > 2]

@@ -1,0 +1,218 @@
+"""From the saved results of scripts/certify.py to its tables, figures and page."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssmbias._files import CERTIFY_SCHEMA, RESULTS_FILE, write_atomically
+from ssmbias.report.certify_figures import series, tube_figure, width_figure
+from ssmbias.report.certify_tables import CertificateRow, certificate_row, outward
+from ssmbias.report.fragments import mapping_table, scrolling
+from ssmbias.report.page import page, picture
+from ssmbias.report.poison_report import REPORT_FILE, _command, _list, _paragraphs, _table
+from ssmbias.report.reproduce import CITATION
+from ssmbias.report.row_tables import write_rows
+
+Picture = tuple[Path, str, str]
+
+# Tubes are drawn of the first box of each shape (κ, d), and of no more than this.
+_MOST_TUBES = 4
+
+
+def load_records(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The records of a finished run.
+
+    Args:
+      folder: holds `results.json` as scripts/certify.py writes it.
+
+    Raises:
+      ValueError: the file is missing, cut off, or of another schema.
+
+    Example:
+      >>> load_records("no/such/run")
+      Traceback (most recent call last):
+      ...
+      ValueError: no/such/run/results.json: missing or unreadable (...); run `make certify` again
+    """
+    path = Path(folder) / RESULTS_FILE
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path}: missing or unreadable ({error}); run `make certify` again"
+        ) from error
+    schema = results.get("schema") if isinstance(results, dict) else None
+    if schema != CERTIFY_SCHEMA:
+        raise ValueError(
+            f"{path}: schema is {schema!r}, this version reads {CERTIFY_SCHEMA!r}; use the "
+            "version of ssmbias that wrote it, or run `make certify` again"
+        )
+    return results["records"]
+
+
+def write_report(folder: str | os.PathLike[str], command: str = "") -> list[Path]:
+    """Write tables, figures and `report.html` of a finished run.
+
+    Args:
+      folder: of the run. Files: table.md, .tex and .csv, figures/*.png and .pdf, report.html.
+      command: the command line that repeats the run.
+
+    Returns:
+      All files.
+
+    Raises:
+      ValueError: as `load_records`.
+    """
+    folder = Path(folder)
+    records = load_records(folder)
+    rows = [certificate_row(record) for record in records]
+    order = list(dict.fromkeys(row.experiment for row in rows))
+    rows.sort(key=lambda row: order.index(row.experiment))
+    files = write_rows(
+        rows,
+        folder / "table",
+        caption="Boxes of starts. Certified for every start in the box: bounds of error/d at the "
+        "end of the clean and of the poisoned flow, rounded outward. Sampled: poisoned error/d "
+        "of a few starts, which prove nothing. Seconds: prover + checker + second checker. Ends "
+        "of boxes are rounded here and exact in the proofs.",
+        label="tab:certificates",
+    )
+    (folder / "figures").mkdir(exist_ok=True)
+    pictures = [*_widths(rows, folder / "figures"), *_tubes(records, folder)]
+    files += [path.with_suffix(suffix) for path, _, _ in pictures for suffix in (".png", ".pdf")]
+    text = _page(rows, records, pictures, command)
+    path = folder / REPORT_FILE
+    return [*files, write_atomically(path, lambda stream: stream.write(text.encode()))]
+
+
+def _widths(rows: Sequence[CertificateRow], folder: Path) -> list[Picture]:
+    pictures = []
+    for number, group in enumerate(series(rows)):
+        name = "width" if number == 0 else f"width_{number + 1}"
+        png, _ = width_figure(group, folder / name)
+        worst = max(group, key=lambda row: row.rel)
+        pictures.append(
+            (
+                png,
+                f"Bounds of error/d against the width of the box, {group[0].experiment}. Every "
+                "start of a box ends in the shaded band if poisoned, and below the blue line if "
+                "clean; bars are sampled starts, which prove nothing.",
+                f"Error over d, logarithmic, for {len(group)} widths. At the widest box, "
+                f"{worst.rel:g}: clean at most {outward(worst.clean_error_upper, up=True)}, "
+                f"poisoned at least {outward(worst.poisoned_error_lower, up=False)} and at most "
+                f"{outward(worst.poisoned_error_upper, up=True)}.",
+            )
+        )
+    return pictures
+
+
+def _tubes(records: Sequence[Mapping[str, Any]], folder: Path) -> list[Picture]:
+    shown: dict[tuple[int, int], Mapping[str, Any]] = {}
+    for record in records:
+        if record["curves"]:
+            shown.setdefault((record["seq_len"], record["state_dim"]), record)
+    pictures = []
+    for record in list(shown.values())[:_MOST_TUBES]:
+        stem = Path(record["curves"]).stem
+        with np.load(folder / record["curves"], allow_pickle=False) as arrays:
+            png, _ = tube_figure(arrays, folder / "figures" / f"tube_{stem}")
+        pictures.append(
+            (
+                png,
+                f"The tube of {record['name']}, the hull over all of its branches, in the "
+                "coordinates of the proof: no poisoned trajectory that starts in the box leaves "
+                "it. Lines are sampled trajectories from when w = 0 to their limit. Below "
+                "the drawn range w goes on to 0.",
+                "Three panels with logarithmic clock E: g grows over several powers of ten, w "
+                "rises and falls back to 0, and the mu_j spread. All lines lie inside the bands.",
+            )
+        )
+    return pictures
+
+
+def _page(
+    rows: Sequence[CertificateRow],
+    records: Sequence[Mapping[str, Any]],
+    pictures: Sequence[Picture],
+    command: str,
+) -> str:
+    title, tone = headline(rows)
+    header = (
+        f'<p class="kicker">ssmbias certify</p><h1 class="{tone}">{escape(title)}</h1>'
+    )
+    failed = [
+        f"{record['name']}: {record['status']}. {record['reason']}"
+        for record in records
+        if record["status"] != "certified"
+    ]
+    figures = "".join(picture(*one) for one in pictures)
+    proofs = {record["name"]: record["log"] for record in records if record["log"]}
+    return page(
+        f"{title} – ssmbias certify",
+        header,
+        [
+            ("verdict", "What is proved", _paragraphs(_sentences(rows))),
+            ("failed", "What is not proved", _list(failed)),
+            ("boxes", "Boxes", _table("Bounds of error/d, rounded outward", rows)),
+            ("figures", "Figures", f'<div class="figures">{figures}</div>' if figures else ""),
+            ("limits", "What this rests on", _list(_LIMITS)),
+            ("proofs", "Proofs", mapping_table("Files", proofs)),
+            ("reproduce", "Reproduce", _command(command)),
+            ("cite", "Cite", scrolling("How to cite", f"<pre>{escape(CITATION)}</pre>")),
+        ],
+    )
+
+
+def headline(rows: Sequence[CertificateRow]) -> tuple[str, str]:
+    """The outcome in a few words, and the style's class for it."""
+    proved = sum(row.status == "certified" for row in rows)
+    wrong = [row.box for row in rows if row.status == "contradicted"]
+    if wrong:
+        return f"Contradicted: {', '.join(wrong)}", "violated"
+    noun = "box" if len(rows) == 1 else "boxes"
+    tone = "holds" if proved == len(rows) else "inconclusive"
+    return f"{proved} of {len(rows)} {noun} certified", tone
+
+
+def _sentences(rows: Sequence[CertificateRow]) -> list[str]:
+    """What the certified boxes say together."""
+    proved = [row for row in rows if row.status == "certified"]
+    if not proved:
+        return ["Nothing: no box was certified."]
+    least = min(proved, key=lambda row: row.poisoned_error_lower / row.clean_error_upper)
+    ratio = outward(least.poisoned_error_lower / least.clean_error_upper, up=False)
+    sentences = [
+        "For every start in a certified box, not only for those that were tried: the clean flow "
+        "reaches zero loss with error/d at most ε, and the poisoned flow reaches zero loss with "
+        "error/d between X and Y. The error is the largest difference of the impulse response "
+        "from the teacher's over lags 0 to 19.",
+        f"In all of them X / ε, by which poison makes the worst error worse, is at least {ratio} "
+        f"({least.box}).",
+    ]
+    sampled = [row for row in proved if np.isfinite(row.ratio)]
+    if sampled:
+        loose = min(sampled, key=lambda row: row.ratio)
+        sentences.append(
+            f"X is at least {loose.ratio:.2f} of the least sampled error ({loose.box}); no sampled "
+            "start lies outside of its bounds."
+        )
+    return sentences
+
+
+_LIMITS = (
+    "The proof that a tube which passes the checks implies these bounds is on paper "
+    "(docs/certificates.md) and has not been peer reviewed.",
+    "Numbers rest on the checker, python -m ssmbias.certify.check, and on Arb's ball arithmetic "
+    "under it. A second checker, in outward-rounded float64 and sharing no code with the first, "
+    "has accepted every certified file too. The prover need not be trusted.",
+    "Gradient flow is certified, not gradient descent, in the setting of Theorem 1: only the "
+    "diagonal A is trained, the teacher is one-dimensional, and lags 0 to 19 are compared.",
+    "A box that is not certified is not refuted: the method may be too coarse for it.",
+)
