@@ -7,12 +7,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from ssmbias.scripts import launch  # pyright: ignore[reportMissingImports]
 
 from ssmbias.certify.job import DEFAULT_MAPPING, CertifyJob, from_mapping, run_job
 from ssmbias.certify.task import CERTIFIED
+from ssmbias.report.certify_report import write_report
+from ssmbias.report.certify_tables import certificate_row, terminal_table
 
 KNOWN = (*DEFAULT_MAPPING, "cluster")
 TEXTS = ("boxes", "delta", "rel")
@@ -35,12 +36,9 @@ def job(config: CertifyJob, folder: Path) -> int:
 
         records = run_job(config, folder, tell)
         bar.update(task, description="figures and report")
-        # Plotting takes a second to load.
-        from ssmbias.report.certify_report import write_report  # noqa: PLC0415
-
         command = shlex.join(["python", "scripts/certify.py", *sys.argv[1:]])
         write_report(folder, command)
-    console.print(Markdown((folder / "table.md").read_text()))
+    console.print(terminal_table([certificate_row(record) for record in records]))
     for record in records:
         if record["status"] != CERTIFIED:
             said = f"{record['status'].upper()}: {record['name']}: {record['reason']}"

@@ -129,6 +129,7 @@ def mutated(name: str, mutant: Callable) -> Iterator[None]:
         yield
 
 
+@functools.cache
 def prove_with(name: str, mutant: Callable) -> Node:
     with mutated(name, mutant):
         return prove(BOX, SEQ_LEN, STRENGTH, OPTIONS)

@@ -17,15 +17,25 @@ if TYPE_CHECKING:
     from ssmbias.certify.certificate import Certificate, certify
     from ssmbias.certify.clean_limit import enclose_clean_limit
     from ssmbias.certify.second_check import recheck
-    from ssmbias.certify.widest import widest_box
+    from ssmbias.certify.widest import largest_delta, widest_box
 
-__all__ = ["Box", "Certificate", "certify", "check", "enclose_clean_limit", "recheck", "widest_box"]
+__all__ = [
+    "Box",
+    "Certificate",
+    "certify",
+    "check",
+    "enclose_clean_limit",
+    "largest_delta",
+    "recheck",
+    "widest_box",
+]
 
 _HOMES = {
     "Box": "box",
     "Certificate": "certificate",
     "certify": "certificate",
     "enclose_clean_limit": "clean_limit",
+    "largest_delta": "widest",
     "recheck": "second_check",
     "widest_box": "widest",
 }

@@ -260,7 +260,7 @@ def require_flow(box: Any, seq_len: Any, strength: Any) -> None:
     Args:
       box: the starts.
       seq_len: κ, odd, 5..99.
-      strength: ρ, positive and finite.
+      strength: ρ, positive; `inf` for the limit ρ → ∞.
 
     Raises:
       ValueError: see above; or the box has more than 1000 entries.
@@ -277,7 +277,5 @@ def require_flow(box: Any, seq_len: Any, strength: Any) -> None:
             f"use {seq_len - 1} or {seq_len + 1}"
         )
     _positive("strength", strength)
-    if not math.isfinite(strength):
-        raise ValueError(f"strength={strength!r}: must be finite")
     if box.state_dim > 1000:
         raise ValueError(f"box: state_dim={box.state_dim}: at most 1000")

@@ -82,7 +82,7 @@ def certify(
     Args:
       box: the starts.
       seq_len: κ, odd, 5..99.
-      strength: ρ > 0.
+      strength: ρ > 0; `inf` for the limit of the poisoned flow as ρ → ∞.
       options: how hard to look; the defaults take a second or two for d = 10.
       progress: called with a line of text now and then.
 

@@ -39,7 +39,7 @@ def entry_box(box: Box, seq_len: int, strength: float) -> Entry | None:
     Args:
       box: the starts.
       seq_len: κ, odd, at least 5.
-      strength: ρ > 0.
+      strength: ρ > 0; with `inf` the flow jumps to w = 0 and leaves the gaps alone.
     """
     dim = box.state_dim
     low, high = (np.array(x) for x in box.gaps)
@@ -66,6 +66,8 @@ def entry_box(box: Box, seq_len: int, strength: float) -> Entry | None:
 
 def _growth(dim: int, seq_len: int, strength: float, spread: float) -> tuple[float, float] | None:
     """Γ0 and Γ1, if a_1 - a_d <= `spread` until w = 0; `None` where q may not be positive."""
+    if math.isinf(strength):
+        return 0.0, 0.0
     p = seq_len - 2
     mesh = np.append(np.geomspace(1.0, 1e-14, _MESH), 0.0)
     largest = (1 - mesh[1:]) / dim + spread

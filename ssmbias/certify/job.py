@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -213,7 +213,9 @@ def run_job(job: CertifyJob, folder: str | os.PathLike[str], tell: Tell | None =
     return ordered
 
 
-def _run_all(tasks: list[Task], folder: Path, workers: int) -> Iterator[dict[str, Any]]:
+def _run_all(
+    tasks: list[Task], folder: Path, workers: int
+) -> Generator[dict[str, Any], None, None]:
     """The records as they come; the processes end with this generator, however it ends."""
     workers = min(workers, len(tasks))
     if workers < 2:

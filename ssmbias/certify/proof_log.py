@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,13 @@ def header_lines(
     Args:
       box: the starts.
       seq_len: κ.
-      strength: ρ.
+      strength: ρ, or `inf`.
       claims: upper bound of the clean error, lower and upper bound of the poisoned error.
     """
     yield f"ssmbias-certificate {VERSION}"
     yield f"seq_len {seq_len}"
     yield f"state_dim {box.state_dim}"
-    yield f"strength {_hex(strength)}"
+    yield f"strength {_hex(strength) if strength < math.inf else 'inf'}"
     yield f"horizon {HORIZON}"
     yield f"a2 {_hexes(box.a2)}"
     yield f"delta {_hexes(box.delta)}"

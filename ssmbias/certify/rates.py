@@ -16,7 +16,7 @@ Pair = tuple[float, float]
 
 
 class System(NamedTuple):
-    """The reduced system: d = `dim`, κ = `seq_len`, ρ = `strength`; p = κ - 2, n = d - 2."""
+    """The reduced system: d = `dim`, κ = `seq_len`, ρ = `strength`, `inf` for w = 0; p = κ - 2."""
 
     dim: int
     seq_len: int
@@ -261,6 +261,11 @@ def _loss_rates(
     # q from above at the corner (start, small g, small w of the upper face), and from below.
     q_hi = 1 - corner_power(system, start, g[0], w10, low, high, upper=False)
     q_lo = 1 - corner_power(system, end, g[1], w01, low, high, upper=True)
+    if np.isinf(rho):  # S_1 = 1 is kept
+        rate[:, 1] = 0.0
+        never = np.inf, np.inf
+        q = float(q_lo.min()), max(float(q_hi.max()), 0.0)
+        return Faces(rate, (0.0, 0.0), (never, never), growth, q)
     factor = (kappa - 1) / (rho * dim)
     reachable = q_hi > 0
     top = 0.0

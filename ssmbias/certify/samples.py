@@ -1,6 +1,6 @@
 """Trajectories from single starts of a box, to hold a certificate against. Nothing here is a proof.
 
-The poisoned flow is integrated in time, with SciPy, in the coordinates w = S_1 - 1, ln δ and ln D_j:
+The poisoned flow is integrated in time, with SciPy, in the coordinates w = S_1 - 1, ln δ, ln D_j:
 gaps of 1e-12 keep their digits, and nothing of the prover's clock or tube is used.
 """
 
@@ -78,12 +78,13 @@ def follow(
     """Integrate the poisoned flow from one start to zero loss.
 
     With q = (κ-1)(1 - S_{κ-1}), p = κ-2: w' = q S_p - ρ d w, and a gap between entries x and y
-    grows at the rate q (x^p - y^p) / (x - y) of itself.
+    grows at the rate q (x^p - y^p) / (x - y) of itself. In the limit ρ → ∞, w = 0 from the start,
+    and ∫ q dt, which is finite, serves as the time.
 
     Args:
       start: a_2, δ and the gaps D_j.
       seq_len: κ.
-      strength: ρ.
+      strength: ρ, or `inf` for the limit ρ → ∞.
 
     Raises:
       RuntimeError: zero loss was not reached.
@@ -97,6 +98,7 @@ def follow(
 
     a2, delta, gaps = start
     p, d = seq_len - 2, len(gaps) + 2
+    strong = np.isinf(strength)
 
     def entries(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """a_1..a_d, and the gaps δ, D_j; of one state or of all, along the first axis."""
@@ -106,16 +108,17 @@ def follow(
 
     def rate(_: float, y: np.ndarray) -> np.ndarray:
         a, _gap = entries(y)
-        q = (seq_len - 1) * (1 - np.sum(a ** (seq_len - 1)))
+        q = 1.0 if strong else (seq_len - 1) * (1 - np.sum(a ** (seq_len - 1)))
         ratio = np.delete(a, 1) / a[1]
         logs = q * a[1] ** (p - 1) * np.polyval(np.ones(p), ratio)
-        return np.concatenate([[q * np.sum(a**p) - strength * d * y[0]], logs])
+        excess = 0.0 if strong else q * np.sum(a**p) - strength * d * y[0]
+        return np.concatenate([[excess], logs])
 
     def loss(_: float, y: np.ndarray) -> float:
-        return 1 - np.sum(entries(y)[0] ** (seq_len - 1)) - _FITTED
+        return 1 - np.sum(entries(y)[0] ** (seq_len - 1)) - (0.0 if strong else _FITTED)
 
     loss.terminal = True  # pyright: ignore[reportFunctionMemberAccess]
-    w0 = d * a2 + delta - gaps.sum() - 1
+    w0 = 0.0 if strong else d * a2 + delta - gaps.sum() - 1
     done = solve_ivp(
         rate,
         (0.0, _LATEST),
@@ -146,15 +149,13 @@ def poisoned_errors(box: Box, seq_len: int, strength: float, num: int, seed: int
     return [follow(point, seq_len, strength) for point in box_points(box, num, seed)]
 
 
-def outside(
-    sample: Sample, slabs: Sequence[Slab], *, tolerance: float = 1e-9
-) -> tuple[int, int]:
+def outside(sample: Sample, slabs: Sequence[Slab], *, tolerance: float = 1e-9) -> tuple[int, int]:
     """How many points of a trajectory lie outside a tube, and how many were compared.
 
-    A point (E, g, μ, w) is inside if, for some slab that covers E, each coordinate lies between the
-    slab's faces there, which are linear in E from the start box to the end box. Any slab will do:
-    a forked tube, or one of a box that was cut, has several over the same E. A point whose E no slab
-    covers is outside.
+    A point (E, g, μ, w) is inside if, for some slab that covers E, each coordinate lies between
+    the slab's faces there, which are linear in E from the start box to the end box. Any slab will
+    do: a forked tube, or one of a box that was cut, has several over the same E. A point whose E
+    no slab covers is outside.
 
     Args:
       sample: the trajectory, from the moment when w = 0.

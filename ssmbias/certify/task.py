@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Task:
     box: Box
     seq_len: int
     strength: float
-    options: ProverOptions = ProverOptions()
+    options: ProverOptions = field(default_factory=ProverOptions)
     num_samples: int = 5
     seed: int = 0
 
@@ -128,7 +128,7 @@ def run_task(task: Task, folder: Path) -> dict[str, Any]:
             record |= {"status": CONTRADICTED, "reason": "; ".join(wrong)}
     content = json.dumps(record, indent=1, allow_nan=False).encode()
     write_atomically(folder / RECORDS / f"{task.stem}.json", lambda stream: stream.write(content))
-    return record
+    return json.loads(content)  # as another run will read it
 
 
 def _statement(task: Task, certificate: Certificate) -> dict[str, Any]:
@@ -209,11 +209,15 @@ def _sampled(task: Task, certificate: Certificate, path: Path) -> dict[str, Any]
 
 def _outside(record: dict[str, Any]) -> list[str]:
     """Sampled errors that contradict the bounds."""
+    lower, upper, clean = (
+        record[f"{name}_error_{side}"]
+        for name, side in (("poisoned", "lower"), ("poisoned", "upper"), ("clean", "upper"))
+    )
     return [
-        *_beyond("poisoned", "at least", record["poisoned_samples"], record["poisoned_error_lower"], -1),
-        *_beyond("poisoned", "at most", record["poisoned_samples"], record["poisoned_error_upper"], 1),
-        *_beyond("clean", "at most", record["clean_samples"], record["clean_error_upper"], 1),
-    ]  # fmt: skip
+        *_beyond("poisoned", "at least", record["poisoned_samples"], lower, -1),
+        *_beyond("poisoned", "at most", record["poisoned_samples"], upper, 1),
+        *_beyond("clean", "at most", record["clean_samples"], clean, 1),
+    ]
 
 
 def _beyond(

@@ -346,6 +346,8 @@ def _solve(
             enough[:, 2] = True
         if t[0, 1] == 0 and s[0, 1] == 0:
             enough[0, 1] = True
+        if np.isinf(system.strength):
+            enough[:, 1] = True
         if enough.all():
             return Slab(span, s, t, cuts), faces
         slope, target, relax = rate, list(faces.target), faces.relax

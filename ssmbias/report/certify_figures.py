@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ssmbias.report.certify_tables import CertificateRow
@@ -25,9 +26,7 @@ from ssmbias.report.style import (
     print_style,
 )
 
-_GAP_COLOURS = (RED, ORANGE, BLUE)
-# w falls to 0 at a limit; what lies so far below its largest value is not drawn.
-_DECADES_OF_LOSS = 3.5
+_COLOURS = (RED, ORANGE, GREY)
 
 
 def tube_figure(arrays: Mapping[str, np.ndarray], path_stem: str | os.PathLike[str]) -> list[Path]:
@@ -47,13 +46,11 @@ def tube_figure(arrays: Mapping[str, np.ndarray], path_stem: str | os.PathLike[s
     index = [int(j) for j in arrays["gap_index"]]
     with print_style():
         figure = new_figure(DOUBLE, 2.55)
-        panels = figure.subplots(1, 3)
-        for ax, columns, colours in (
-            (panels[0], [0], [RED]),
-            (panels[1], [1], [RED]),
-            (panels[2], [2 + k for k in range(len(index))], _GAP_COLOURS),
-        ):
-            for column, colour in zip(columns, colours, strict=False):
+        # With one gap only, its μ is constant.
+        shown = [[0], [1], range(2, 2 + len(index))][: 3 if len(index) > 1 else 2]
+        panels = figure.subplots(1, len(shown))
+        for ax, columns in zip(panels, shown, strict=True):
+            for column, colour in zip(columns, _COLOURS, strict=False):
                 _band(ax, arrays, samples, column, colour)
             ax.set_xscale("log")
             ax.set_xlabel(r"clock $E$")
@@ -62,20 +59,16 @@ def tube_figure(arrays: Mapping[str, np.ndarray], path_stem: str | os.PathLike[s
         panels[1].set_yscale("log")
         panels[1].set_title(r"$w = S_1 - 1$")
         top = float(arrays["tube/high"][:, 1].max())
-        panels[1].set_ylim(top * 10**-_DECADES_OF_LOSS, 2.5 * top)
+        # From 0 it rises at once, and falls to 0 at a limit: neither is drawn to its end.
+        clock, loss = arrays["tube/E"], arrays["tube/high"][:, 1]
+        panels[1].set_ylim(0.3 * float(np.interp(3 * clock[0], clock, loss)), 2.5 * top)
         panels[1].yaxis.set_major_locator(LogLocator(10, numticks=8))
         panels[1].yaxis.set_minor_formatter(NullFormatter())
-        panels[2].set_title(r"$\mu_j = (a_2-a_j)\,/\,E$")
-        for k, colour in zip(range(len(index)), _GAP_COLOURS, strict=False):
-            end = arrays["tube/low"][-1, 2 + k], arrays["tube/high"][-1, 2 + k]
-            panels[2].annotate(
-                rf"$\mu_{{{index[k]}}}$", (1.0, float(np.mean(end))), (3.0, 0.0),
-                xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
-                color=colour,
-            )  # fmt: skip
+        if len(panels) == 3:
+            _name_gaps(panels[2], arrays, index)
         handles = [
-            panels[0].fill_between([], [], [], color=RED, alpha=0.3, lw=0, label="proved tube"),
-            panels[0].plot([], [], color="k", lw=0.8, label="sampled trajectories")[0],
+            panels[0].fill_between([], [], [], color=RED, alpha=0.45, lw=0, label="proved tube"),
+            panels[0].plot([], [], color=_darker(RED), lw=0.8, label="sampled trajectories")[0],
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return saved(figure, path_stem)
@@ -88,10 +81,28 @@ def _band(
     clock = arrays["tube/E"]
     low, high = arrays["tube/low"][:, column], arrays["tube/high"][:, column]
     floor = np.where(low > 0, low, np.finfo(float).tiny)
-    ax.fill_between(clock, floor, high, color=colour, alpha=0.3, lw=0, zorder=1)
+    ax.fill_between(clock, floor, high, color=colour, alpha=0.45, lw=0, zorder=1)
     for name in samples:
         state = arrays[f"{name}/state"][:, column]
-        ax.plot(arrays[f"{name}/E"], state, color="k", lw=0.6, zorder=3)
+        ax.plot(arrays[f"{name}/E"], state, color=_darker(colour), lw=0.6, zorder=3)
+
+
+def _name_gaps(ax: Axes, arrays: Mapping[str, np.ndarray], index: Sequence[int]) -> None:
+    """Write μ_j before its band."""
+    ax.set_title(r"$\mu_j = (a_2-a_j)\,/\,E$")
+    start, stop = ax.get_xlim()
+    ax.set_xlim(start * (start / stop) ** 0.1, stop)  # room for the names
+    for k, (j, colour) in enumerate(zip(index, _COLOURS, strict=False), start=2):
+        middle = (arrays["tube/low"][0, k] + arrays["tube/high"][0, k]) / 2
+        ax.annotate(
+            rf"$\mu_{{{j}}}$", (float(arrays["tube/E"][0]), float(middle)), (-3.0, 0.0),
+            textcoords="offset points", ha="right", va="center", color=_darker(colour),
+        )  # fmt: skip
+
+
+def _darker(colour: str) -> tuple[float, ...]:
+    """A colour for thin lines on a band of this colour."""
+    return tuple(0.5 * part for part in to_rgb(colour))
 
 
 def width_figure(rows: Sequence[CertificateRow], path_stem: str | os.PathLike[str]) -> list[Path]:
@@ -132,7 +143,9 @@ def width_figure(rows: Sequence[CertificateRow], path_stem: str | os.PathLike[st
             ax.vlines(rel, low, high, color=colour, lw=2.2, label=label, zorder=3)
         dim, seq_len = rows[0].state_dim, rows[0].seq_len
         constant = min(0.1, 1 / (9 * dim)) * (1 - 0.6 ** (1 / (seq_len - 1)))
-        ax.axhline(constant, color=GREY, lw=0.9, ls=(0, (3, 2)), zorder=1, label="Theorem 1's constant")
+        ax.axhline(
+            constant, color=GREY, lw=0.9, ls=(0, (3, 2)), zorder=1, label="Theorem 1's constant"
+        )
         ax.set_yscale("log")
         ax.set_xlabel(r"relative half width of the gaps $a_2 - a_j$")
         ax.set_ylabel(r"error $/\,d$")

@@ -22,7 +22,7 @@ from ssmbias.report.row_tables import write_rows
 
 Picture = tuple[Path, str, str]
 
-# Tubes are drawn of the first box of each shape (κ, d), and of no more than this.
+# Tubes are drawn of the widest box of each shape (κ, d), and of no more than this.
 _MOST_TUBES = 4
 
 
@@ -116,8 +116,9 @@ def _widths(rows: Sequence[CertificateRow], folder: Path) -> list[Picture]:
 def _tubes(records: Sequence[Mapping[str, Any]], folder: Path) -> list[Picture]:
     shown: dict[tuple[int, int], Mapping[str, Any]] = {}
     for record in records:
-        if record["curves"]:
-            shown.setdefault((record["seq_len"], record["state_dim"]), record)
+        shape = record["seq_len"], record["state_dim"]
+        if record["curves"] and (shape not in shown or record["rel"] > shown[shape]["rel"]):
+            shown[shape] = record
     pictures = []
     for record in list(shown.values())[:_MOST_TUBES]:
         stem = Path(record["curves"]).stem
@@ -130,8 +131,8 @@ def _tubes(records: Sequence[Mapping[str, Any]], folder: Path) -> list[Picture]:
                 "coordinates of the proof: no poisoned trajectory that starts in the box leaves "
                 "it. Lines are sampled trajectories from when w = 0 to their limit. Below "
                 "the drawn range w goes on to 0.",
-                "Three panels with logarithmic clock E: g grows over several powers of ten, w "
-                "rises and falls back to 0, and the mu_j spread. All lines lie inside the bands.",
+                "Panels with logarithmic clock E: g grows over several powers of ten, w rises and "
+                "falls back to 0, and the mu_j draw together. All lines lie inside the bands.",
             )
         )
     return pictures
@@ -144,9 +145,7 @@ def _page(
     command: str,
 ) -> str:
     title, tone = headline(rows)
-    header = (
-        f'<p class="kicker">ssmbias certify</p><h1 class="{tone}">{escape(title)}</h1>'
-    )
+    header = f'<p class="kicker">ssmbias certify</p><h1 class="{tone}">{escape(title)}</h1>'
     failed = [
         f"{record['name']}: {record['status']}. {record['reason']}"
         for record in records

@@ -6,14 +6,17 @@ Bounds are rounded outward: what is printed is proved as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any, NamedTuple
+
+from rich.table import Table
 
 from ssmbias.report.numbers import format_number
 from ssmbias.report.row_tables import Column
 
 _DIGITS = 4
+CERTIFIED = "certified"
 
 
 def outward(value: float, *, up: bool) -> str:
@@ -120,25 +123,38 @@ def certificate_row(record: Mapping[str, Any]) -> CertificateRow:
     )
 
 
+def terminal_table(rows: Sequence[CertificateRow]) -> Table:
+    """Box, bounds and samples, for a terminal."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in _SHOWN:
+        table.add_column(column.head, justify="right" if column.numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(str(column.cell(row)) for column in _SHOWN))
+    return table
+
+
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
 def _range(low: float, high: float) -> str:
-    return f"{low:.4g} to {high:.4g}" if math.isfinite(low) else "-"
+    return f"{low:.4g} – {high:.4g}" if math.isfinite(low) else "-"
+
+
+def _box(row: CertificateRow) -> str:
+    return row.box if row.status == CERTIFIED else f"{row.box} ({row.status})"
 
 
 def _seconds(row: CertificateRow) -> str:
     parts = (row.prove_seconds, row.check_seconds, row.second_check_seconds)
-    return " + ".join(f"{x:.1f}" if math.isfinite(x) else "-" for x in parts)
+    return "+".join(f"{x:.1f}" if math.isfinite(x) else "-" for x in parts)
 
 
 _COLUMNS = (
-    Column("box", lambda row: row.box, False),
+    Column("box", _box, False),
     Column("a_2", lambda row: _range(row.a2_low, row.a2_high), False, "$a_2$"),
     Column("a_1 - a_2", lambda row: _range(row.delta_low, row.delta_high), False, "$a_1 - a_2$"),
     Column("gaps ±", lambda row: f"{row.rel:.4g}", True, "gaps $\\pm$"),
-    Column("status", lambda row: row.status, False),
     Column(
         "clean ≤ ε",
         lambda row: outward(row.clean_error_upper, up=True),
@@ -168,3 +184,8 @@ _COLUMNS = (
     Column("log, kB", lambda row: f"{row.log_bytes / 1000:.0f}", True),
     Column("seconds", _seconds, False),
 )
+_SHOWN = [
+    column
+    for column in _COLUMNS
+    if column.head not in ("a_2", "a_1 - a_2", "gaps ±", "slabs", "log, kB")
+]

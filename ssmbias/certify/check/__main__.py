@@ -7,6 +7,7 @@ bad usage, or without python-flint.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
@@ -19,10 +20,15 @@ For EVERY initialisation with
 {box}
 (i) the clean flow a_i' = q a_i^{p}, q = {m} (1 - S_{m}), converges to zero loss, with
       error/{d} <= {clean};
-(ii) the poisoned flow a_i' = q a_i^{p} + rho (1 - S_1), rho = {r.strength!r}, exists for all time
+(ii) {flow}, exists for all time
     and converges to a single point of zero loss (S_1 = S_{m} = 1), with
       {lower} <= error/{d} <= {upper}.
 Bounds are rounded outward, the ends of the box inward; the file holds the exact numbers."""
+
+FLOW = "the poisoned flow a_i' = q a_i^{p} + rho (1 - S_1), rho = {rho!r}"
+STRONG = """\
+the limit of the poisoned flow a_i' = q a_i^{p} + rho (1 - S_1) as rho -> infinity, which is
+    x_i' = q (x_i^{p} - mean of x^{p}) from x_i = a_i - mean of a + 1/{d} (a = x below)"""
 
 
 def _decimal(x: float, up: bool, digits: int) -> str:
@@ -39,7 +45,9 @@ def _side(low: float, high: float) -> str:
 
 def _theorem(r: Report) -> str:
     names = ["a_2", "a_1 - a_2", *(f"a_2 - a_{j}" for j in range(3, r.state_dim + 1))]
+    flow = STRONG if r.strength == math.inf else FLOW
     return TEXT.format(
+        flow=flow.format(p=r.seq_len - 2, d=r.state_dim, rho=r.strength),
         r=r,
         d=r.state_dim,
         p=r.seq_len - 2,

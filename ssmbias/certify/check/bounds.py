@@ -9,6 +9,7 @@ comparison is False, which here always leads to the weaker bound or to rejection
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
@@ -218,6 +219,8 @@ def _w_rates(pb: Problem, slab: Slab, low, high, a_lo, a_hi) -> list[arb | None]
     spans = [(*g, extremes(pb, e0, e1, *g, low[2], mu_hi, False)) for g in pairwise(cuts)]
     if not all(total(x**p for x in bottom) > 0 for _, _, bottom in spans):
         raise Failure("T5: S_p > 0 is not certain")
+    if pb.strength == math.inf:
+        return [None, None]  # w = 0 throughout
     lows, highs = [], []
     for g0, g1, bottom in spans:
         top = extremes(pb, e0, e1, g0, g1, high[3], mu_lo, True)

@@ -53,9 +53,10 @@ def entry_box(pb: Problem, box: Box) -> tuple[arb, arb, list[arb]]:
     lows, highs = [arb(low) for low, _ in box[2:]], [arb(high) for _, high in box[2:]]
     sum_lo, sum_hi = total(lows), total(highs)
     start = arb(box[1][1]) + max(high for _, high in box[2:])  # of max a - min a
+    mesh = MESH if pb.strength < math.inf else []  # a jump takes no time
     for factor in (1.02, 1.1, 1.5, 2.0, 4.0, 8.0, 20.0):
         spread, grow, drift = start * factor, arb(0), arb(0)  # assumed bound; Gamma_0, Gamma_1
-        for v, v_next in zip(map(arb, MESH), map(arb, MESH[1:]), strict=False):
+        for v, v_next in zip(map(arb, mesh), map(arb, mesh[1:]), strict=False):
             top = (1 - v_next) / d + spread
             q = k * (1 - d * top**k)
             if not q > 0:

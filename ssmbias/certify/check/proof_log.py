@@ -7,6 +7,7 @@ file costs little memory. A number in it stands for its double exactly.
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zlib
 from typing import NamedTuple
@@ -24,7 +25,7 @@ class Failure(Exception):
 
 
 class Problem(NamedTuple):
-    """The network and the poison: kappa, d and rho."""
+    """The network and the poison: kappa, d and rho, inf for the limit of strong poison."""
 
     seq_len: int
     state_dim: int
@@ -96,7 +97,8 @@ def read_header(reader: Reader) -> tuple[Problem, Box, tuple[float, ...]]:
         raise Failure(f"version {' '.join(version)[:30]!r}: this checker reads version 1")
     seq_len = integer(reader.record("seq_len")[1:], 5, 99)
     state_dim = integer(reader.record("state_dim")[1:], 3, 1000)
-    (strength,) = reals(reader.record("strength")[1:], 1)
+    word = reader.record("strength")[1:]
+    strength = math.inf if word == ["inf"] else reals(word, 1)[0]
     if seq_len % 2 == 0 or not strength > 0:
         raise Failure("seq_len must be odd and strength positive")
     integer(reader.record("horizon")[1:], HORIZON, HORIZON)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from flint import arb
 
 from .bounds import Slab, even_sum, face_rates
@@ -33,6 +35,8 @@ def check_slab(pb: Problem, slab: Slab, entry) -> None:
             raise Failure("T1: g > 0, w >= 0 and mu > 0 are needed")
         if pb.state_dim == 3 and state[4:] != [3.0, 3.0]:
             raise Failure("T1: mu_3 is exactly 3 when d = 3")
+        if pb.strength == math.inf and any(state[2:4]):
+            raise Failure("T1: w is exactly 0 when the strength is inf")
         if arb(slab.e0) > entry[1]:
             continue
         for i, (x, y) in enumerate(zip(state, entry[2], strict=True)):  # T3, late entry

@@ -22,7 +22,10 @@ _GROWTH = (1.02, 1.1, 1.5, 2.0, 4.0, 8.0, 20.0)
 
 
 class Model(NamedTuple):
-    """What the log's header says about the network: sequence length, entries, strength."""
+    """What the log's header says about the network: sequence length, entries, strength.
+
+    An infinite strength means the limit of the flows: S_1 leaps to 1 and stays there.
+    """
 
     seq_len: int
     state_dim: int
@@ -58,6 +61,8 @@ def entry_box(model: Model, box: Box) -> Entry | None:
     the growth of ln(gap) and the drift of ln(mu), ln(g) are bounded (docs/certificates.md,
     "Phase 0"). X bounds a_1 - min(a_j) and must not be reached.
     """
+    if model.strength == np.inf:  # a leap to S_1 = 1 moves all entries alike
+        return _entry_from(model, box, 1.0, 1.0)
     num, power = model.state_dim, model.seq_len - 2
     mesh = np.append(10.0 ** (-14.0 * np.arange(_MESH) / _MESH), 0.0)
     mesh[0] = 1.0

@@ -123,7 +123,8 @@ def read_header(lines: Lines) -> Header:
         lines.reject("seq_len must be odd")
     state_dim = lines.integer(lines.expect("state_dim", 1)[0], 3, 1000)
     lines.longest = 256 + 32 * (4 + 2 * (state_dim - 2))
-    strength = lines.reals(lines.expect("strength", 1))[0]
+    fields = lines.expect("strength", 1)
+    strength = np.inf if fields[0] == "inf" else lines.reals(fields)[0]
     if not strength > 0.0:
         lines.reject("strength must be positive")
     lines.integer(lines.expect("horizon", 1)[0], LAST + 1, LAST + 1)

@@ -155,7 +155,8 @@ def tube_bounds(
         ("T5: S_(kappa-2) positive", np.all(powers.lo > 0.0, axis=1)),
     ]
     bounds = _ratio_faces(model, slabs, faces, mean)
-    bounds += _excess_faces(model, slabs, faces, mean, powers)
+    if model.strength < np.inf:  # else w is no coordinate: it is 0 in every box
+        bounds += _excess_faces(model, slabs, faces, mean, powers)
     return tests, bounds + (_mu_faces(model, slabs, mean) if model.state_dim > 3 else [])
 
 

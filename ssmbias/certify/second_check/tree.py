@@ -237,6 +237,8 @@ class Tree:
             self.lines.reject("a multiplier's hint is not in 0..1")
         if self.model.state_dim == 3 and not at.state[4:] == state[4:] == [3.0, 3.0]:
             self.lines.reject("T1: mu_3 is exactly 3 for d = 3")
+        if self.model.strength == np.inf and not at.state[2:4] == state[2:4] == [0.0, 0.0]:
+            self.lines.reject("T1: w stays exactly 0 for an infinite strength")
         pieces = tuple(self.lines.integer(field, 1, _MOST_PIECES) for field in (ne, ngw))
         slab = (at.scale, to, at.state, state, (low, high), pieces)
         self.batch.slab(self.lines.number, self._leaf, entry, slab)
