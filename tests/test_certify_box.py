@@ -54,7 +54,7 @@ def test_bad_boxes_are_refused_by_name(change, name):
         (7.0, 1.0, "seq_len"),
         (7, 0.0, "strength"),
         (7, math.nan, "strength"),
-        (7, math.inf, "strength"),
+        (7, -math.inf, "strength"),
     ],
 )
 def test_bad_flows_are_refused_by_name(seq_len, strength, name):

@@ -60,6 +60,10 @@ def log(certificate, tmp_path_factory) -> Path:
     return certificate.save(tmp_path_factory.mktemp("certificate") / "proof.gz")
 
 
+def both_refuse(path: Path) -> bool:
+    return not (check(path).valid or recheck(path).valid)
+
+
 def run_module(*words: str, cwd: Path, python: tuple[str, ...] = ()) -> Any:
     """`python -m …` in a process of its own, without the settings of this one."""
     env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -168,11 +172,24 @@ def test_both_checkers_refuse_claims_that_are_too_good(log, certificate, tmp_pat
                 assert math.isnan(report.poisoned_error_lower) is not valid
 
 
+def test_a_proof_for_one_strength_is_none_for_the_limit_nor_the_other_way_round(log, tmp_path):
+    strong = certify(BOX, 7, math.inf, options=QUICK)
+    assert strong.certified, strong.reason
+    strong_log = strong.save(tmp_path / "strong.gz")
+    assert recheck(strong_log).valid
+    for source, words in ((log, ["inf"]), (strong_log, ["0x1p+0", "0x1p+1023"])):
+        lines = tampering.read_lines(source)
+        for word in words:
+            text = [f"strength {word}" if line.startswith("strength") else line for line in lines]
+            assert both_refuse(tampering.write_lines(tmp_path / "proof.gz", text)), word
+    # w > 0 has no place in the limit.
+    lines = tampering.read_lines(strong_log)
+    at = next(k for k, line in enumerate(lines) if line.startswith("slab"))
+    text = tampering.edit(lines, at, 9, lambda _: 1e-3)
+    assert both_refuse(tampering.write_lines(tmp_path / "proof.gz", text))
+
+
 # --- false statements ----------------------------------------------------------------------------
-
-
-def both_refuse(path: Path) -> bool:
-    return not (check(path).valid or recheck(path).valid)
 
 
 def with_box(lines: list[str], box: Box) -> list[str]:

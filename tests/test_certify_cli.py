@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import html
-import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,38 +173,46 @@ def test_a_sampled_error_outside_of_the_bounds_is_found(run, change, said) -> No
     assert said in " ".join(wrong)
 
 
-def script(words: list[str], folder: Path, capsys, monkeypatch) -> tuple[int, str]:
-    """Run the script here, with its folder; its exit code and what it printed."""
-    program = importlib.import_module("ssmbias.scripts.certify")
-    monkeypatch.setattr(
-        sys, "argv", ["certify.py", *words, f"hydra.run.dir={folder}", "hydra/job_logging=none"]
-    )
-    with pytest.raises(SystemExit) as ended:
-        program.main()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, capsys.readouterr().out
+# Several runs in one process, whose imports take seconds.
+RUN_ALL = """
+import contextlib, importlib, io, json, sys
+main, found = importlib.import_module("ssmbias.scripts.certify").main, []
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:], printed = words, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        try:
+            main()
+        except SystemExit as end:
+            found.append([end.code, printed.getvalue()])
+print(json.dumps(found))
+"""
 
 
 def words_of(values: dict) -> list[str]:
     return [f"{key}={str(value).replace(' ', '')}" for key, value in values.items()]
 
 
-def test_exit_codes(run, capsys, monkeypatch, tmp_path) -> None:
+def test_exit_codes(run, tmp_path) -> None:
     folder, (record,) = run
-    code, printed = script(words_of(QUICK), folder, capsys, monkeypatch)
-    assert code == 0, printed
-    assert str(folder) in printed
-    code, printed = script(words_of(HOPELESS), tmp_path, capsys, monkeypatch)
-    assert code == 1
-    assert "NOT CERTIFIED: k7d3 rel 0.1 delta 0.0001 0.0002: slab" in printed
-    # A checker that disagrees is a violation.
-    path = folder / "records" / f"{Path(record['log']).stem}.json"
-    content = path.read_text()
+    wrong = tmp_path / "wrong"
+    shutil.copytree(folder, wrong)
+    path = wrong / "records" / f"{Path(record['log']).stem}.json"
     path.write_text(json.dumps({**record, "status": "contradicted", "reason": "line 7: no"}))
-    code, printed = script(words_of(QUICK), folder, capsys, monkeypatch)
-    path.write_text(content)
-    assert code == 1
-    assert "CONTRADICTED: k7d3 rel 0.1 delta 5e-09 5.5e-09: line 7: no" in printed
+    typed = [
+        [*words_of(values), f"hydra.run.dir={place}"]
+        for values, place in ((QUICK, folder), (HOPELESS, tmp_path / "new"), (QUICK, wrong))
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL, json.dumps(typed)],
+        cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    good, failed, contradicted = json.loads(done.stdout.splitlines()[-1])
+    assert (good[0], failed[0], contradicted[0]) == (0, 1, 1)
+    assert "k7d3 rel 0.1 delta 5e-09 5.5e-09" in good[1]
+    assert str(folder) in good[1]
+    assert "NOT CERTIFIED: k7d3 rel 0.1 delta 0.0001 0.0002: slab" in failed[1]
+    # A checker that disagrees is a violation.
+    assert "CONTRADICTED: k7d3 rel 0.1 delta 5e-09 5.5e-09: line 7: no" in contradicted[1]
 
 
 def test_a_refusal_of_the_second_checker_contradicts(run, tmp_path) -> None:

@@ -141,7 +141,8 @@ def _statement(task: Task, certificate: Certificate) -> dict[str, Any]:
         "reason": certificate.reason,
         "seq_len": task.seq_len,
         "state_dim": task.box.state_dim,
-        "strength": task.strength,
+        # JSON has no infinity.
+        "strength": task.strength if math.isfinite(task.strength) else "inf",
         "rel": float(f"{np.median((high - low) / (high + low)):.6g}"),
         "box": dataclasses.asdict(task.box),
         "clean_error_upper": certificate.clean_error_upper if proved else None,

@@ -46,29 +46,28 @@ def tube_figure(arrays: Mapping[str, np.ndarray], path_stem: str | os.PathLike[s
     index = [int(j) for j in arrays["gap_index"]]
     with print_style():
         figure = new_figure(DOUBLE, 2.55)
-        # With one gap only, its μ is constant.
-        shown = [[0], [1], range(2, 2 + len(index))][: 3 if len(index) > 1 else 2]
-        panels = figure.subplots(1, len(shown))
-        for ax, columns in zip(panels, shown, strict=True):
+        # In the limit of strong poison w is 0, and with one gap only its μ is constant.
+        shown: dict[str, Sequence[int]] = {"g": [0]}
+        if arrays["tube/high"][:, 1].any():
+            shown["w"] = [1]
+        if len(index) > 1:
+            shown["mu"] = range(2, 2 + len(index))
+        axes = figure.subplots(1, len(shown), squeeze=False)[0]
+        panels = dict(zip(shown, axes, strict=True))
+        for name, columns in shown.items():
             for column, colour in zip(columns, _COLOURS, strict=False):
-                _band(ax, arrays, samples, column, colour)
-            ax.set_xscale("log")
-            ax.set_xlabel(r"clock $E$")
-        panels[0].set_yscale("log")
-        panels[0].set_title(r"$g = (a_1-a_2)\,/\,E$")
-        panels[1].set_yscale("log")
-        panels[1].set_title(r"$w = S_1 - 1$")
-        top = float(arrays["tube/high"][:, 1].max())
-        # From 0 it rises at once, and falls to 0 at a limit: neither is drawn to its end.
-        clock, loss = arrays["tube/E"], arrays["tube/high"][:, 1]
-        panels[1].set_ylim(0.3 * float(np.interp(3 * clock[0], clock, loss)), 2.5 * top)
-        panels[1].yaxis.set_major_locator(LogLocator(10, numticks=8))
-        panels[1].yaxis.set_minor_formatter(NullFormatter())
-        if len(panels) == 3:
-            _name_gaps(panels[2], arrays, index)
+                _band(panels[name], arrays, samples, column, colour)
+            panels[name].set_xscale("log")
+            panels[name].set_xlabel(r"clock $E$")
+        panels["g"].set_yscale("log")
+        panels["g"].set_title(r"$g = (a_1-a_2)\,/\,E$")
+        if "w" in panels:
+            _scale_loss(panels["w"], arrays["tube/E"], arrays["tube/high"][:, 1])
+        if "mu" in panels:
+            _name_gaps(panels["mu"], arrays, index)
         handles = [
-            panels[0].fill_between([], [], [], color=RED, alpha=0.45, lw=0, label="proved tube"),
-            panels[0].plot([], [], color=_darker(RED), lw=0.8, label="sampled trajectories")[0],
+            panels["g"].fill_between([], [], [], color=RED, alpha=0.45, lw=0, label="proved tube"),
+            panels["g"].plot([], [], color=_darker(RED), lw=0.8, label="sampled trajectories")[0],
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return saved(figure, path_stem)
@@ -85,6 +84,15 @@ def _band(
     for name in samples:
         state = arrays[f"{name}/state"][:, column]
         ax.plot(arrays[f"{name}/E"], state, color=_darker(colour), lw=0.6, zorder=3)
+
+
+def _scale_loss(ax: Axes, clock: np.ndarray, high: np.ndarray) -> None:
+    """Logarithmic, from what w rises to at once: the rise from 0 and the fall to 0 are cut off."""
+    ax.set_yscale("log")
+    ax.set_title(r"$w = S_1 - 1$")
+    ax.set_ylim(0.3 * float(np.interp(3 * clock[0], clock, high)), 2.5 * float(high.max()))
+    ax.yaxis.set_major_locator(LogLocator(10, numticks=8))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _name_gaps(ax: Axes, arrays: Mapping[str, np.ndarray], index: Sequence[int]) -> None:

@@ -192,15 +192,15 @@ def _sentences(rows: Sequence[CertificateRow]) -> list[str]:
         "reaches zero loss with error/d at most ε, and the poisoned flow reaches zero loss with "
         "error/d between X and Y. The error is the largest difference of the impulse response "
         "from the teacher's over lags 0 to 19.",
-        f"In all of them X / ε, by which poison makes the worst error worse, is at least {ratio} "
-        f"({least.box}).",
+        f"In each of them every poisoned error is at least {ratio} times every clean one "
+        f"(X / ε, least for {least.box}).",
     ]
     sampled = [row for row in proved if np.isfinite(row.ratio)]
     if sampled:
         loose = min(sampled, key=lambda row: row.ratio)
         sentences.append(
             f"X is at least {loose.ratio:.2f} of the least sampled error ({loose.box}); no sampled "
-            "start lies outside of its bounds."
+            "start of a certified box lies outside of its bounds."
         )
     return sentences
 

@@ -94,7 +94,8 @@ def certificate_row(record: Mapping[str, Any]) -> CertificateRow:
     poisoned, clean = record["poisoned_samples"], record["clean_samples"]
     lower = _number(record["poisoned_error_lower"])
     least = min(poisoned, default=math.nan)
-    seq_len, state_dim, strength = (record[k] for k in ("seq_len", "state_dim", "strength"))
+    seq_len, state_dim = record["seq_len"], record["state_dim"]
+    strength = float(record["strength"])  # "inf" for the limit
     return CertificateRow(
         experiment=f"κ = {seq_len}, d = {state_dim}, ρ = {strength:.4g}",
         box=record["name"],

@@ -27,8 +27,8 @@ Bounds are rounded outward, the ends of the box inward; the file holds the exact
 
 FLOW = "the poisoned flow a_i' = q a_i^{p} + rho (1 - S_1), rho = {rho!r}"
 STRONG = """\
-the limit of the poisoned flow a_i' = q a_i^{p} + rho (1 - S_1) as rho -> infinity, which is
-    x_i' = q (x_i^{p} - mean of x^{p}) from x_i = a_i - mean of a + 1/{d} (a = x below)"""
+the limit of the poisoned flow a_i' = q a_i^{p} + rho (1 - S_1) as rho -> infinity, that is
+    a_i' = q (a_i^{p} - the mean of all a_j^{p}) from where a common shift has made S_1 = 1"""
 
 
 def _decimal(x: float, up: bool, digits: int) -> str:
@@ -47,7 +47,7 @@ def _theorem(r: Report) -> str:
     names = ["a_2", "a_1 - a_2", *(f"a_2 - a_{j}" for j in range(3, r.state_dim + 1))]
     flow = STRONG if r.strength == math.inf else FLOW
     return TEXT.format(
-        flow=flow.format(p=r.seq_len - 2, d=r.state_dim, rho=r.strength),
+        flow=flow.format(p=r.seq_len - 2, rho=r.strength),
         r=r,
         d=r.state_dim,
         p=r.seq_len - 2,
