@@ -238,6 +238,17 @@ def test_boxes_of_several_widths_make_a_figure(run, tmp_path) -> None:
         width_figure(rows[:1], tmp_path / "width")
 
 
+def test_the_limit_of_strong_poison_is_recorded_and_drawn(tmp_path) -> None:
+    """JSON has no infinity, and there is no w to draw."""
+    (record,) = run_job(job_of({**QUICK, "strength": float("inf")}), tmp_path)
+    assert record["status"] == "certified"
+    assert record["strength"] == "inf"
+    assert check(tmp_path / record["log"]).strength == float("inf")
+    write_report(tmp_path, "python scripts/certify.py strength=inf")
+    assert "ρ = inf" in (tmp_path / "table.md").read_text()
+    assert list((tmp_path / "figures").glob("tube_*.png"))
+
+
 def test_the_schema_is_documented(run) -> None:
     _, (record,) = run
     page = (REPO / "docs" / "results-schema.md").read_text().partition("## Certificates")[2]
