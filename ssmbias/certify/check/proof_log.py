@@ -68,6 +68,7 @@ class Reader:
         """Nothing may follow qed; this also makes gzip verify its checksum."""
         if self._line():
             raise Failure("something follows qed")
+        self.line -= 1
 
 
 def reals(fields: list[str], count: int) -> tuple[float, ...]:
@@ -96,11 +97,13 @@ def read_header(reader: Reader) -> tuple[Problem, Box, tuple[float, ...]]:
     if (version := reader.record("ssmbias-certificate")[1:]) != ["1"]:
         raise Failure(f"version {' '.join(version)[:30]!r}: this checker reads version 1")
     seq_len = integer(reader.record("seq_len")[1:], 5, 99)
+    if seq_len % 2 == 0:
+        raise Failure("seq_len must be odd")
     state_dim = integer(reader.record("state_dim")[1:], 3, 1000)
     word = reader.record("strength")[1:]
     strength = math.inf if word == ["inf"] else reals(word, 1)[0]
-    if seq_len % 2 == 0 or not strength > 0:
-        raise Failure("seq_len must be odd and strength positive")
+    if not strength > 0:
+        raise Failure("strength must be positive")
     integer(reader.record("horizon")[1:], HORIZON, HORIZON)
     a2, delta = (reals(reader.record(name)[1:], 2) for name in ("a2", "delta"))
     ends = [reals(reader.record(name)[1:], state_dim - 2) for name in ("gaps", "gaps_to")]
