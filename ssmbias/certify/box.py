@@ -225,6 +225,8 @@ def _positive(name: str, value: Any) -> None:
 
 def _pair(name: str, value: Any) -> Pair:
     """Two finite floats in order."""
+    if isinstance(value, numbers.Real):
+        raise ValueError(f"{name}={value!r}: expected two numbers, [lower end, upper end]")
     floats = _floats(name, value)
     if len(floats) != 2:
         raise ValueError(f"{name}={value!r}: expected a lower and an upper end")

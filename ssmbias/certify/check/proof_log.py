@@ -57,7 +57,9 @@ class Reader:
         """The fields of the next line, which must be of one of these kinds."""
         raw = self._line()
         if not raw.endswith(b"\n") or not raw.isascii():
-            raise Failure("not a line of ASCII text" if raw else "the text ends before the proof")
+            if raw.endswith(b"\n"):
+                raise Failure("not a line of ASCII text")
+            raise Failure(f"the text ends {'within a line' if raw else 'before the proof'}")
         fields = raw[:-1].decode("ascii").split(" ")
         if fields[0] not in kinds or (fields[0] in ("proof", "end", "qed") and len(fields) > 1):
             raise Failure(f"{' '.join(fields)[:30]!r} where {' or '.join(kinds)} is due")
