@@ -18,6 +18,7 @@ from ssmbias.report.style import (
     GREY,
     ORANGE,
     PALE,
+    PURPLE,
     RED,
     SINGLE,
     SKY,
@@ -93,7 +94,8 @@ def sensitivity_figure(
 
 def _arm_styles(names: Sequence[str]) -> dict[str, tuple[str, Any]]:
     """A colour and dashes for each arm; dashes tell arms of one colour apart."""
-    reds, blues = iter(((RED, "-"), (ORANGE, "--"), (RED, ":"))), iter(((BLUE, "-"), (SKY, "--")))
+    reds = iter(((RED, "-"), (ORANGE, "--"), (PURPLE, ":")))
+    blues = iter(((BLUE, "-"), (SKY, "--")))
     greys = iter([(GREY, "-"), (GREY, "--"), (GREY, ":"), (PALE, "-"), (PALE, "--"), (PALE, ":")])
     pick = {name: reds if name in ATTACKS else blues if name in CLEAN else greys for name in names}
     return {name: next(pick[name]) for name in names}

@@ -23,6 +23,7 @@ SINGLE, DOUBLE = 3.4, 7.0
 """Widths of one and of two columns, in inches."""
 
 BLUE, SKY, RED, ORANGE = "#0072B2", "#56B4E9", "#D55E00", "#E69F00"
+PURPLE = "#CC79A7"  # a third arm among poisoned ones
 GREY, PALE = "#595959", "#B3B3B3"
 
 # Any: how matplotlib annotates the keys differs between its versions.
