@@ -30,7 +30,10 @@ STRENGTHS = (0.0, 1.0, 10.0, 10**1.5, 1e2, 10**2.5, 1e3)
 # for another sequence length takes most of two minutes. `make test-all` has the rest.
 QUICK_IN_T9 = {"M1-path"}
 # Each takes ten to forty seconds of compiling. The main job runs them all, controls included.
-SLOW_IN_T7 = {"B1", "I1", "I2", "I5", "M3-error", "M3-exponent", "M3-limit", "M5-fixed"}
+SLOW_IN_T7 = {
+    *("B1", "I1", "I2", "I3", "I4", "I5", "M5-fixed"),
+    *("M3-defect", "M3-error", "M3-exponent", "M3-limit"),
+}
 CASES = [
     pytest.param(setting, id, marks=[pytest.mark.slow] if slow else [], id=f"{setting}-{id}")
     for setting in ("t7", "t9")

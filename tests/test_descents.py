@@ -50,6 +50,7 @@ def _altered(lab: Laboratory, **changes) -> Laboratory:
 
 
 @pytest.mark.parametrize("id", ORDERS)
+@pytest.mark.slow
 def test_steps_that_are_too_long_make_orders_inconclusive(lab, id):
     unmet = Assumption("the longest step is short", False, "2.5")
     rows = check_claim(all_claims()[id], _altered(lab, premises=(unmet,)))

@@ -107,6 +107,7 @@ def test_both_integrators_agree(index, strength, reference_rows) -> None:
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0])
+@pytest.mark.slow
 def test_a_gap_of_1e_19_is_resolved(strength, reference_rows) -> None:
     a0 = reference_rows[0]["a0"]
     limit = agreement(a0, 7, strength, TINY_GAP)

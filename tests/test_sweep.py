@@ -203,6 +203,7 @@ def test_other_trained_leaves():
     assert np.isfinite(data.error.values[done]).all()
 
 
+@pytest.mark.slow
 def test_jobs_share_compiled_code(monkeypatch):
     traces = 0
     run = solving.run_points
