@@ -49,10 +49,10 @@ class SequenceNetwork(nn.Module):
     Example:
       >>> from ssmbias.models.sequence_config import f1_config
       >>> network = SequenceNetwork(f1_config())
-      >>> variables = network.init(jax.random.key(0), jnp.ones((32, 1)))
+      >>> variables = jax.jit(network.init)(jax.random.key(0), jnp.ones((32, 1)))
       >>> sorted(variables["params"])
       ['block_0', 'encoder', 'head']
-      >>> jax.vmap(lambda x: network.apply(variables, x))(jnp.ones((5, 32, 1))).shape
+      >>> jax.jit(jax.vmap(network.apply, (None, 0)))(variables, jnp.ones((5, 32, 1))).shape
       (5, 1)
 
     References:
@@ -240,7 +240,8 @@ def layer_params(config: SequenceConfig, params: Any, index: int = 0) -> Any:
     Example:
       >>> from ssmbias.models import lru
       >>> from ssmbias.models.sequence_config import f1_config
-      >>> variables = SequenceNetwork(f1_config()).init(jax.random.key(0), jnp.ones((4, 1)))
+      >>> network = SequenceNetwork(f1_config())
+      >>> variables = jax.jit(network.init)(jax.random.key(0), jnp.ones((4, 1)))
       >>> lru.kernel(layer_params(f1_config(), variables["params"]), 6).shape
       (6, 8)
     """

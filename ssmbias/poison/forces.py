@@ -43,7 +43,8 @@ def lag_forces(
       >>> one = find_experiment("f1_paper_network")
       >>> late = Batch(jnp.zeros((1, 6, 1)).at[0, -1].set(1.0), jnp.array([1]))
       >>> params = learner_of(one).init(jax.random.key(0), late.inputs[0])
-      >>> jnp.flatnonzero(lag_forces(one.network, params, late, jnp.ones(1))).tolist()
+      >>> forces = jax.jit(lag_forces, static_argnums=0)(one.network, params, late, jnp.ones(1))
+      >>> jnp.flatnonzero(forces).tolist()
       [0]
 
     References:
