@@ -1,6 +1,5 @@
 """The checker of certificates, end to end: what it accepts, what it refuses, and how it says so."""
 
-import ast
 import dataclasses
 import gzip
 import importlib
@@ -17,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import certify_tampering as tampering
+import folder_imports
 import numpy as np
 import pytest
 
@@ -24,16 +25,6 @@ from ssmbias.certify import Certificate, certify, check, recheck
 from ssmbias.certify.box import Box, default_box
 from ssmbias.certify.certificate import ProverOptions
 from ssmbias.certify.samples import box_points, clean_error, follow
-
-# Test files are imported one by one, so a helper beside them is loaded by its path.
-_SPEC = importlib.util.spec_from_file_location(
-    "certify_tampering", Path(__file__).with_name("certify_tampering.py")
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-tampering: Any = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = tampering
-_SPEC.loader.exec_module(tampering)
 
 # By name, because `ssmbias.certify.check` is also the function.
 command: Any = importlib.import_module("ssmbias.certify.check.__main__")
@@ -536,14 +527,7 @@ def test_the_command_loads_nothing_that_it_judges(log):
 
 
 def test_it_imports_python_flint_and_the_standard_library_only():
-    seen = set()
-    for file in FOLDER.glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):
-                seen |= {name.name.split(".")[0] for name in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level <= 1, f"{file.name} reaches outside its folder"
-                seen |= set() if node.level else {str(node.module).split(".")[0]}
+    seen = folder_imports.imported(FOLDER)
     assert "flint" in seen
     assert seen <= {"flint"} | set(sys.stdlib_module_names)
 

@@ -1,10 +1,9 @@
 """Certificates for the limit of strong poison (docs/certificates.md, Strong poison)."""
 
-import importlib.util
 import math
-import sys
 from pathlib import Path
 
+import certify_tampering as tampering
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,16 +17,6 @@ from ssmbias.certify.entry import entry_box
 from ssmbias.certify.samples import box_points, follow, outside
 from ssmbias.certify.second_check import recheck
 from ssmbias.theory import strong_poison_limit
-
-# Test files are imported one by one, so a helper beside them is loaded by its path.
-_SPEC = importlib.util.spec_from_file_location(
-    "certify_tampering", Path(__file__).with_name("certify_tampering.py")
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-tampering = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = tampering
-_SPEC.loader.exec_module(tampering)
 
 INF = math.inf
 QUICK = ProverOptions(step=0.01, forks=0)
