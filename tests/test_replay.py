@@ -33,6 +33,7 @@ UNSTEADY = {
     "dyn_ssm_len10_d20_seed4000_nospecial",
     "dyn_ssm_len10_d20_seed4000_special",
     "poison_ssm_len6_d10_seed201_nospecial",
+    "poison_ssm_len6_d10_seed201_special",
 }
 LONG = sorted({path.stem for path in REPLAYS.glob("*.npz")} - set(SHORT))
 
