@@ -81,6 +81,18 @@ def test_hydra_defaults_are_the_library_defaults() -> None:
     assert len(stems) == len(CASES)
 
 
+def test_named_boxes_are_split_down_to_their_own_target() -> None:
+    """Four fifths of the least sampled error where gaps are within 30 %; else one tube will do."""
+    of = {one.name: one.options.target for one in job_of({"boxes": "all"}).tasks}
+    assert 0.8 * 0.0341 < of["k7d10 rel 0.3"] < 0.81 * 0.0341
+    assert of["k7d10 rel 0.4"] == of["k7d100"] == 0.0
+    assert sum(target > 0 for target in of.values()) == 22
+    (given,) = job_of({"boxes": "k7d10_rel_0.3", "target": 0.01}).tasks
+    assert given.options.target == 0.01
+    (own,) = job_of({"rel": 0.3}).tasks
+    assert own.options.target == 0.0
+
+
 def test_everything_is_written_and_agrees_with_the_log(run) -> None:
     folder, (record,) = run
     names = {path.name for path in folder.iterdir()}

@@ -309,6 +309,27 @@ def test_windows_outside_of_the_sequence_are_refused() -> None:
     assert scan_windows(find_experiment("f1_long"))[-2:] == (61, 62)
 
 
+def test_a_window_can_be_an_arm() -> None:
+    arms = ("window6", "window3", "late", "dup")
+    found = run_experiment(F1, arms, SEEDS).results
+    assert found.arm.values.tolist() == list(arms)
+    # The last window is the arm late; compiled apart, its elements may differ in their last bits,
+    # which three steps hardly amplify.
+    late, same, other = (found.sel(arm=arm) for arm in ("late", "window6", "window3"))
+    np.testing.assert_allclose(same.final_loss, late.final_loss, rtol=1e-11)
+    np.testing.assert_allclose(other.poison_norm, late.poison_norm, rtol=1e-12)
+    assert (abs(other.final_loss / late.final_loss - 1) > 1e-9).all()  # control: it is elsewhere
+    for arm, message in (
+        ("window7", "begin at window6 at the latest"),
+        ("window-1", "choose from base"),
+        ("window03", "choose from base"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_arms(F1, [arm], [0])
+    with pytest.raises(ValueError, match="needs a teacher"):
+        run_arms("digits", ["window3"], [0])
+
+
 def reduced(experiment: Experiment) -> Experiment:
     """The experiment at a size at which only compiling takes time."""
     small = {

@@ -52,6 +52,21 @@ class Case(NamedTuple):
     poisoned_error: float
     sampled: float
 
+    @property
+    def target(self) -> float:
+        """Below this bound of the poisoned error / d the box is split.
+
+        Four fifths of the least sampled error (and a digit more, as that is rounded) where gaps are
+        within 30 %; 0, so that one tube will do, for wider boxes and where nothing was sampled.
+
+        Example:
+          >>> {case.name: case.target for case in CASES[2:4]}
+          {'k7d10 rel 0.3': 0.0273..., 'k7d10 rel 0.4': 0.0}
+        """
+        widths = ((b - a) / (b + a) for a, b in zip(*self.box.gaps, strict=True))
+        narrow = max(widths) < 0.3 + 1e-9  # a width of 0.3 with its rounding
+        return 0.801 * self.sampled if narrow and math.isfinite(self.sampled) else 0.0
+
 
 Bounds = tuple[float, float, float]
 

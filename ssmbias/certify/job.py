@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -110,7 +111,8 @@ def from_mapping(mapping: Mapping[str, Any]) -> CertifyJob:
             f"boxes={boxes!r}: named boxes have values of their own; leave out "
             f"{', '.join(given)}, or boxes"
         )
-    tasks = _own_tasks(given, settings) if given else _named_tasks(boxes, settings)
+    targeted = mapping["target"] is not None
+    tasks = _own_tasks(given, settings) if given else _named_tasks(boxes, settings, targeted)
     return CertifyJob(tasks, None if workers is None else _integer("workers", workers, 1))
 
 
@@ -120,8 +122,11 @@ def _integer(name: str, value: Any, least: int) -> int:
     return value
 
 
-def _named_tasks(boxes: Any, settings: Mapping[str, Any]) -> tuple[Task, ...]:
-    """Boxes of the catalogue; in a name, an underscore stands for a blank as well."""
+def _named_tasks(boxes: Any, settings: Mapping[str, Any], targeted: bool) -> tuple[Task, ...]:
+    """Boxes of the catalogue, split down to their own targets unless one is given.
+
+    In a name, an underscore stands for a blank as well.
+    """
     boxes = "default" if boxes is None else boxes
     names = {"default": DEFAULT_NAMES, "all": [case.name for case in CASES]}.get(str(boxes))
     if names is None:
@@ -136,7 +141,11 @@ def _named_tasks(boxes: Any, settings: Mapping[str, Any]) -> tuple[Task, ...]:
         case = cases.get(str(name).replace(" ", "_"))
         if case is None:
             raise ValueError(f"boxes={name!r}: choose default, all, or from {', '.join(cases)}")
-        tasks[case.name] = Task(case.name, case.box, case.seq_len, case.strength, **settings)
+        task = Task(case.name, case.box, case.seq_len, case.strength, **settings)
+        if not targeted:
+            options = dataclasses.replace(task.options, target=case.target)
+            task = dataclasses.replace(task, options=options)
+        tasks[case.name] = task
     return tuple(tasks.values())
 
 

@@ -10,12 +10,14 @@ r"""The arms of an experiment: which extra sequences join the training data.
 | gen | generic sequences |
 | found, found_late, found_early | by gradient matching: free, held to the late or early elements |
 | random | random perturbations of the size of the found ones, on the same carriers |
+| window0, window1, ... | the elements of late, from that position on (counted from 0) |
 
 Where there is a teacher it labels every sequence; elsewhere a copy keeps its label.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import jax
@@ -32,6 +34,7 @@ SEARCHED = ("found", "found_late", "found_early", "random")
 ARMS = (*BY_HAND, *SEARCHED)
 
 _WITHOUT_TEACHER = ("base", "dup", *SEARCHED)
+_WINDOW = re.compile(r"window(0|[1-9][0-9]{0,8})")
 
 
 def require_arms(experiment: Experiment, arms: Iterable[str]) -> tuple[str, ...]:
@@ -45,7 +48,8 @@ def require_arms(experiment: Experiment, arms: Iterable[str]) -> tuple[str, ...]
       The names.
 
     Raises:
-      ValueError: no arm, an unknown one, one twice, or one that only a teacher could label.
+      ValueError: no arm, an unknown one, one twice, one that only a teacher could label, or a
+        window outside of the sequence.
 
     Example:
       >>> from ssmbias.poison.catalogue import find_experiment
@@ -60,12 +64,36 @@ def require_arms(experiment: Experiment, arms: Iterable[str]) -> tuple[str, ...]
         raise ValueError(f"arms=[]: choose from {', '.join(arms_of(experiment))}")
     known = arms_of(experiment)
     for name in names:
-        if name not in known:
-            reason = "needs a teacher that labels new sequences; " if name in ARMS else ""
-            raise ValueError(f"arms={name!r}: {reason}choose from {', '.join(known)}")
+        start = window_of(name)
+        if name not in known and (start is None or not experiment.has_teacher):
+            labelled_only = name in ARMS or start is not None
+            reason = "needs a teacher that labels new sequences; " if labelled_only else ""
+            windows = ", window<position>" if experiment.has_teacher else ""
+            raise ValueError(f"arms={name!r}: {reason}choose from {', '.join(known)}{windows}")
+        if start is not None and start > last_window(experiment):
+            raise ValueError(
+                f"arms={name!r}: {experiment.poisons.width} elements of a sequence of "
+                f"{experiment.task.seq_len} begin at window{last_window(experiment)} at the latest"
+            )
         if names.count(name) > 1:
             raise ValueError(f"arms={name!r}: is given twice")
     return names
+
+
+def window_of(arm: str) -> int | None:
+    """The position that a window's arm begins at; `None` for any other arm.
+
+    Example:
+      >>> window_of("window24"), window_of("late")
+      (24, None)
+    """
+    found = _WINDOW.fullmatch(str(arm))
+    return None if found is None else int(found[1])
+
+
+def last_window(experiment: Experiment) -> int:
+    """Where the elements of the poisons by hand stand in the arm late."""
+    return experiment.task.seq_len - experiment.poisons.width
 
 
 def arms_of(experiment: Experiment) -> tuple[str, ...]:
@@ -121,7 +149,7 @@ def poisons_by_hand(experiment: Experiment, keys: Keys, train: Batch) -> dict[st
         "noise": labelled(task, copies.inputs + perturbation[:, :, None]),
         "gen": labelled(task, jax.random.normal(generic, (num, length, 1))),
         "late": placed(
-            experiment, keys, copies, window_positions(experiment, length - poisons.width)
+            experiment, keys, copies, window_positions(experiment, last_window(experiment))
         ),
     }
 

@@ -14,7 +14,15 @@ import xarray as xr
 
 from ssmbias._checks import require_int, require_x64
 from ssmbias.poison import lanes
-from ssmbias.poison.arms import ARMS, BY_HAND, arm_weights, arms_of, require_arms
+from ssmbias.poison.arms import (
+    ARMS,
+    BY_HAND,
+    arm_weights,
+    arms_of,
+    last_window,
+    require_arms,
+    window_of,
+)
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.catalogue import find_experiment, model_of
 from ssmbias.poison.settings import Experiment, PaperNetwork, changed, require_seeds
@@ -58,7 +66,8 @@ def run_arms(
 
     Args:
       experiment: a name in `ssmbias.poison.catalogue.EXPERIMENTS`, or an `Experiment`.
-      arms: names, from `ssmbias.poison.arms.ARMS`; `None`: those by hand that there are.
+      arms: names, from `ssmbias.poison.arms.ARMS`, or windows such as "window24", whose elements
+        begin at position 24; `None`: those by hand that there are.
       seeds: of starts, data and poisons.
       **overrides: fields of the experiment's parts to set otherwise, such as `scale=0.02`.
 
@@ -124,7 +133,7 @@ def run_experiment(
     needed = {*names} | ({"found"} if "random" in names else set())
     scanned = dict.fromkeys(_window(experiment, start) for start in starts)
     labels = [arm for arm in ARMS if arm in needed or arm in scanned]
-    labels += [label for label in scanned if label not in ARMS]
+    labels += [label for label in dict.fromkeys((*names, *scanned)) if label not in ARMS]
     tell = progress or (lambda done, total, text: None)
     total, parts = len(blocks) * len(labels), []
     for number, block in enumerate(blocks):
@@ -194,9 +203,9 @@ class _Block:
         prepared = self.prepared
         if label in prepared.by_hand:
             return prepared.by_hand[label], {}
-        if label.startswith("window"):
-            start = jnp.asarray(int(label.removeprefix("window")))
-            return lanes.at_window(self.experiment, prepared, start), {}
+        start = window_of(label)
+        if start is not None:
+            return lanes.at_window(self.experiment, prepared, jnp.asarray(start)), {}
         if label == "random":
             return lanes.randomly(self.experiment, prepared, self.unit("found")["delta"]), {}
         if self._victim is None:
@@ -210,8 +219,7 @@ def _window(experiment: Experiment, start: int) -> str:
     """The unit of a window; the first and the last one are arms."""
     if start == 0:
         return "early"
-    last = experiment.task.seq_len - experiment.poisons.width
-    return "late" if start == last else f"window{start}"
+    return "late" if start == last_window(experiment) else f"window{start}"
 
 
 def scan_windows(experiment: Experiment) -> tuple[int, ...]:
@@ -223,10 +231,9 @@ def scan_windows(experiment: Experiment) -> tuple[int, ...]:
     """
     if not experiment.has_teacher:
         return ()
-    length, width = experiment.task.seq_len, experiment.poisons.width
+    length, last = experiment.task.seq_len, last_window(experiment)
     parts = [length * eighth // 32 for eighth in (0, 8, 16, 20, 24, 26, 28)]
-    starts = {*parts, length - width - 1, length - width}
-    return tuple(sorted(start for start in starts if 0 <= start <= length - width))
+    return tuple(sorted(start for start in {*parts, last - 1, last} if 0 <= start <= last))
 
 
 def _gathered(
@@ -299,5 +306,5 @@ def require_windows(experiment: Experiment, windows: Sequence[int]) -> tuple[int
         raise ValueError(
             f"windows={list(windows)}: needs a teacher that labels new sequences; leave it empty"
         )
-    last = experiment.task.seq_len - experiment.poisons.width
+    last = last_window(experiment)
     return tuple(require_int("windows", start, minimum=0, maximum=last) for start in windows)
