@@ -55,6 +55,7 @@ def test_bad_boxes_are_refused_by_name(change, name):
         (7, 0.0, "strength"),
         (7, math.nan, "strength"),
         (7, -math.inf, "strength"),
+        (7, 10**400, "strength"),
     ],
 )
 def test_bad_flows_are_refused_by_name(seq_len, strength, name):
@@ -101,3 +102,9 @@ def test_the_catalogue_holds_every_case_once():
         assert box.a2[0] < start.entries[0] < box.a2[1]
         for j, entry in enumerate(start.entries[1:]):
             assert box.gaps[0][j] < start.entries[0] - entry < box.gaps[1][j]
+
+
+@pytest.mark.parametrize("width", ["rel", "rel_delta", "rel_a2"])
+def test_widths_of_one_or_more_are_refused_by_name(width):
+    with pytest.raises(ValueError, match=f"{width}=2: must be below 1"):
+        box_around(1e-3, 1e-12, [1e-4], **{width: 2})

@@ -1,7 +1,6 @@
 """The second checker of proof logs: its arithmetic, its inequalities, and what it rejects."""
 
 import gzip
-import itertools
 import math
 import sys
 from collections.abc import Iterator
@@ -575,47 +574,6 @@ def test_claims_hold_to_the_last_bit(log, tmp_path):
         found = recheck(tampering.write_lines(path, better))
         assert (found.valid, found.line) == (False, line)
         assert math.isnan(found.poisoned_error_lower)
-
-
-def test_splits_and_forks_are_followed(log, tmp_path):
-    """Trees made by hand: the same tube proves both halves of a box, or of a knot's box."""
-    path = tmp_path / "proof.gz"
-    lines = tampering.read_lines(log)
-    tube = next(k for k, line in enumerate(lines) if line.startswith("tube "))
-    leaf = lines[tube:-1]
-    low, high = (float.fromhex(field) for field in lines[6].split()[1:])
-    gap = float.fromhex(lines[7].split()[1]) * 1.05
-    halves = [f"split delta {(0.5 * (low + high)).hex()}"]
-    tree = [*lines[:tube], *halves, f"split gap 3 {gap.hex()}", *leaf, *leaf, *leaf, "qed"]
-    split = recheck(tampering.write_lines(path, tree))
-    assert split.valid, split
-    # The clean bound is that of the worst part; the poisoned bounds are the same tube's.
-    assert split.poisoned_error_lower == recheck(log).poisoned_error_lower
-    # One part short, one too many, a cut outside, the halves of another cut.
-    short = recheck(tampering.write_lines(path, [*lines[:tube], *halves, *leaf, "qed"]))
-    assert (short.valid, short.line) == (False, tube + len(leaf) + 2)
-    more = recheck(tampering.write_lines(path, [*lines[:-1], *leaf, "qed"]))
-    assert (more.valid, more.line) == (False, len(lines))
-    for cut in (low, high, 2 * high):
-        bad = [*lines[:tube], f"split delta {cut.hex()}", *leaf, *leaf, "qed"]
-        assert recheck(tampering.write_lines(path, bad)).line == tube + 1
-
-    all_slabs = tampering.slabs_of(lines)
-    later = itertools.pairwise(all_slabs[len(all_slabs) // 2 :])
-    some = next(a for a, b in later if b.index == a.index + 1)
-    rest = lines[some.index + 1 : -1]
-
-    def forked(kind: str, cut: float, *branches: list[str]):
-        body = [text for branch in branches for text in branch]
-        tree = [*lines[: some.index + 1], f"fork {kind} {cut.hex()}", *body, "qed"]
-        return recheck(tampering.write_lines(path, tree))
-
-    for kind, (low, high) in (("g", some.end[:2]), ("mu 4", some.end[6:8])):
-        report = forked(kind, 0.5 * (low + high), rest, rest)
-        assert report.valid, report
-    assert not forked("g", some.end[0] * (1 + 1e-6), rest).valid  # the upper half has no tube
-    outside = forked("g", some.end[1], rest, rest)
-    assert (outside.valid, outside.line) == (False, some.index + 2)
 
 
 def test_bad_files_are_reported(log, tmp_path):

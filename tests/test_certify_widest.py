@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ssmbias.certify import largest_delta, widest_box
-from ssmbias.certify.box import default_box
+from ssmbias.certify.box import Box, default_box
 
 
 def test_the_widest_box_is_found_and_the_next_one_fails() -> None:
@@ -44,3 +44,11 @@ def test_widths_must_rise(rels) -> None:
 def test_the_ratio_must_exceed_one() -> None:
     with pytest.raises(ValueError, match=r"ratio=1\.0: must be greater than 1"):
         largest_delta(default_box(3), 7, 0.1, ratio=1.0)
+
+
+@pytest.mark.parametrize("harm", [-0.1, float("nan")])
+def test_a_harm_that_is_no_number_is_refused(harm):
+    with pytest.raises(ValueError, match="at_least"):
+        widest_box(1e-3, 5e-9, [5e-4], seq_len=7, at_least=harm)
+    with pytest.raises(ValueError, match="at_least"):
+        largest_delta(Box(a2=(9e-4, 1e-3), delta=(1e-12, 1e-10), gaps=([4e-4], [5e-4])), 7, harm)

@@ -204,10 +204,11 @@ def box_around(
       >>> [f"{x:.4g}" for x in (*box.a2, *box.gaps[1])]
       ['0.000998', '0.001002', '0.00022', '0.000993']
     """
-    for name, value in (("a2", a2), ("delta", delta), ("rel", rel)):
+    widths = {"rel": rel, "rel_delta": rel_delta, "rel_a2": rel_a2}
+    for name, value in {"a2": a2, "delta": delta, **widths}.items():
         _positive(name, value)
-    _positive("rel_delta", rel_delta)
-    _positive("rel_a2", rel_a2)
+        if name in widths and not value < 1:
+            raise ValueError(f"{name}={value!r}: must be below 1, or lower ends are not positive")
     centre = np.asarray(_floats("gaps", gaps))
     lowest = a2 * (1 - rel_a2)
     high = np.minimum(centre * (1 + rel), _LARGEST_GAP * lowest)
@@ -219,8 +220,13 @@ def box_around(
 
 
 def _positive(name: str, value: Any) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not float(value) > 0:
-        raise ValueError(f"{name}={value!r}: expected a number greater than 0")
+    try:
+        known = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        positive = known and float(value) > 0
+    except OverflowError:  # an integer beyond the doubles
+        positive = False
+    if not positive:
+        raise ValueError(f"{name}={value!r:.60}: expected a number greater than 0")
 
 
 def _pair(name: str, value: Any) -> Pair:

@@ -107,8 +107,7 @@ def _piece_bounds(
     lower = np.maximum(lower, power_bound(dim, 4, first, g0, 0.0, mu, upper=False) - 1)
     negative = np.maximum(0.0, -rest[0])
     negative_a2 = np.maximum(0.0, -a2[0])
-    if kappa > 5:
-        upper = np.maximum(upper, 2 * (power(negative, 3).sum(-1) + power(negative_a2, 3)))
+    upper = np.maximum(upper, 2 * (power(negative, 3).sum(-1) + power(negative_a2, 3)))
     if kappa - 1 < _LAST:
         # a_1^(κ-1) = 1 - the others' powers.
         least = np.where(rest[0] > 0, rest[0], np.where(rest[1] < 0, rest[1], 0.0))

@@ -64,7 +64,8 @@ def widest_box(
       options: of the prover.
 
     Raises:
-      ValueError: the widths do not rise, or `box_around` or `certify` refuses.
+      ValueError: the widths do not rise, `at_least` is negative or no number, or `box_around` or
+        `certify` refuses.
 
     Example:
       >>> found = widest_box(1e-3, 5e-9, [5e-4], seq_len=7, rels=(0.1, 0.3))
@@ -73,6 +74,7 @@ def widest_box(
     """
     if not rels or any(x >= y for x, y in itertools.pairwise(rels)):
         raise ValueError(f"rels={list(rels)}: give rising widths, at least one")
+    _require_harm(at_least)
     found: dict[int, Certificate] = {}
 
     def proved(index: int) -> bool:
@@ -116,7 +118,7 @@ def largest_delta(
       The certificate of the widest box found; of the given one, if that fails.
 
     Raises:
-      ValueError: `ratio` is not above 1, or `certify` refuses.
+      ValueError: `ratio` is not above 1, `at_least` is negative or no number, or `certify` refuses.
 
     Example:
       >>> box = Box(a2=(9e-4, 1e-3), delta=(1e-12, 1e-10), gaps=([4.9e-4], [5e-4]))
@@ -126,6 +128,8 @@ def largest_delta(
     """
     if not ratio > 1:
         raise ValueError(f"ratio={ratio!r}: must be greater than 1")
+
+    _require_harm(at_least)
 
     def proof(end: float) -> Certificate:
         wider = dataclasses.replace(box, delta=(box.delta[0], end))
@@ -147,3 +151,8 @@ def largest_delta(
         else:
             highest = end
     return best
+
+
+def _require_harm(at_least: float) -> None:
+    if not at_least >= 0:
+        raise ValueError(f"at_least={at_least!r}: must be 0 or greater")

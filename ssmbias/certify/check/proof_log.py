@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import re
+import stat
+import sys
 import zlib
 from typing import NamedTuple
 
 HORIZON = 20  # lags 0..19 are compared; a constant of version 1
-MAX_LINE, MAX_TEXT = 1 << 17, 1 << 30  # bytes, decompressed
+MAX_FILE, MAX_LINE, MAX_TEXT = 1 << 26, 1 << 17, 1 << 30  # bytes; the last two decompressed
 _REAL = re.compile(r"-?0x[01](\.[0-9a-f]{1,13})?p[+-]?[0-9]{1,4}", re.ASCII)
 CLAIMS = ("clean_error_upper", "poisoned_error_lower", "poisoned_error_upper")
 Box = tuple[tuple[float, ...], ...]
@@ -38,6 +41,9 @@ class Reader:
     def __init__(self, path) -> None:
         self.line, self.size, self.kind = 0, 0, ""
         try:
+            kind = os.stat(path)
+            if not stat.S_ISREG(kind.st_mode) or kind.st_size > MAX_FILE:
+                raise OSError(f"no regular file, or more than {MAX_FILE} bytes")
             self.file = gzip.open(path, "rb")  # noqa: SIM115
         except (OSError, ValueError) as error:
             raise Failure(f"the file cannot be opened: {error}") from None
@@ -81,9 +87,13 @@ def reals(fields: list[str], count: int) -> tuple[float, ...]:
         if not _REAL.fullmatch(field):
             raise Failure(f"{field[:30]!r} is not a hex double such as 0x1.8p-3")
     try:
-        return tuple(map(float.fromhex, fields))
+        values = tuple(map(float.fromhex, fields))
     except OverflowError:
         raise Failure("a number is too large for a double") from None
+    for field, value in zip(fields, values, strict=True):  # subnormal numbers may be rounded
+        if abs(value) < sys.float_info.min and re.search("x.*[1-9a-f].*p", field):
+            raise Failure(f"{field[:30]!r} is too small for a normal double")
+    return values
 
 
 def integer(fields: list[str], low: int, high: int) -> int:

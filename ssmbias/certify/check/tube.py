@@ -57,6 +57,14 @@ def _stopped(pb: Problem, e: float, g: float, state) -> bool:
     return even_sum(pb, pb.seq_len - 1, arb(e), arb(g), w, mu_lo, mu_hi, False) >= 1
 
 
+def _check_end(pb: Problem, e: float, state, proved) -> None:
+    """T7, on the box that the last slab ended with."""
+    if state != proved:
+        raise Failure("a tube ends at the end box of a slab, without jumps")
+    if not _stopped(pb, e, proved[0], proved):
+        raise Failure("T7: q <= 0 is not certain at the end of the tube")
+
+
 def _jump(pb: Problem, e: float, state, proved, fields: list[str]) -> list[float]:
     """T2: a face moves outward; T6: or g.hi moves in, past what cannot be reached."""
     i, (x,) = integer(fields[1:2], 0, len(state) - 1), reals(fields[2:], 1)
@@ -106,11 +114,10 @@ def check_tube(pb: Problem, box: Box, claims, reader: Reader, first: list[str], 
             waiting.append((e, *upper))
             if len(waiting) > MAX_WAITING:
                 raise Failure(f"more than {MAX_WAITING} forks wait")
-        elif not _stopped(pb, e, proved[0], proved):
-            raise Failure("T7: q <= 0 is not certain at the end of the tube")
-        elif waiting:
-            e, state, proved = waiting.pop()
         else:
-            finished = True
+            _check_end(pb, e, state, proved)
+            finished = not waiting
+            if waiting:
+                e, state, proved = waiting.pop()
     if not found:
         raise Failure("no slab can hold a limit point, though there must be one")

@@ -19,6 +19,7 @@ from .interval import interval
 
 VERSION = "ssmbias-certificate 1"
 MOST_BYTES = 2**26
+_LEAST_NORMAL = 2.0**-1022
 """Larger files are refused: the log of a box with d = 10 has about 0.3 MB."""
 MOST_TEXT = 2**29
 """And so are files that unfold to more than this many characters."""
@@ -81,9 +82,15 @@ class Lines:
             if _REAL.fullmatch(field) is None:
                 self.reject(f"{field[:40]!r} is not a hexadecimal double")
         try:
-            return [float.fromhex(field) for field in fields]
+            values = [float.fromhex(field) for field in fields]
         except OverflowError:
             self.reject("a number is too large for a double")
+        # Below the normal doubles digits may have been rounded away.
+        for field, value in zip(fields, values, strict=True):
+            digits = field.partition("x")[2].partition("p")[0]
+            if abs(value) < _LEAST_NORMAL and digits.strip("0."):
+                self.reject(f"{field[:40]!r} is too small for a normal double")
+        return values
 
     def integer(self, field: str, low: int, high: int) -> int:
         """A field as a whole number between bounds."""

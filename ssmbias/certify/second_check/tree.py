@@ -123,9 +123,11 @@ class Batch:
                 ):
                     bad = block[~ok][:1]
                     results += [(lines[i], len(tests) + order, name) for i in bad]
-        if not results:
-            kept, lower, upper = limits(self.model, slabs)
-            self._limits.update(leaves[kept].tolist())
+        # Limits of what comes before the first failure: else a box that is whole would seem void.
+        sound = lines.index(min(results)[0]) if results else len(lines)
+        if sound:
+            kept, lower, upper = limits(self.model, slabs.take(slice(0, sound)))
+            self._limits.update(leaves[:sound][kept].tolist())
             self.lower = float(np.minimum(self.lower, lower))
             self.upper = float(np.maximum(self.upper, upper))
         return [(line, name) for line, _, name in sorted(results)[:1]]
