@@ -14,7 +14,7 @@ import xarray as xr
 
 from ssmbias.poison.presentation import arm_rows, control_rows
 from ssmbias.poison.summary import about_digits, judge_all, limits, write_report
-from ssmbias.poison.verdict import LAST_ELEMENTS, judge
+from ssmbias.poison.verdict import judge
 from ssmbias.report.numbers import Spread, format_spread
 from ssmbias.report.poison_figures import (
     ArmDots,
@@ -245,16 +245,13 @@ def test_digits_say_plainly_that_last_elements_do_not_matter(tmp_path: Path) -> 
     start = words.index("On these digits the last elements are not what matters")
     assert words.index("Verdict") < start < words.index("Ordinary poisoning:")
     assert "found_late - found_early =" in words
-    # Negative control: where the verdict shows an effect, the sentence is gone.
-    shown = results("digits_3_8", found_late=0.70).sel(arm=arms)
-    assert judge(shown, "found_late").verdict == LAST_ELEMENTS
-    assert about_digits(shown, judge_all(shown)) == []
+    # Negative controls: no digits; late worse than early, which the sentence must not deny.
     assert about_digits(results(), judge_all(results())) == []
-    # Late worse than early, but both better than dup: not plainly nothing, and no effect.
-    better = results("digits_3_8", found_late=0.93, found_early=0.98).sel(arm=arms)
-    (said,) = about_digits(better, judge_all(better))
-    assert "late poison harms more than early poison" in said
-    assert "but not more than every control" in said
+    for late, early in ((0.70, 0.83), (0.93, 0.98)):
+        other = results("digits_3_8", found_late=late, found_early=early).sel(arm=arms)
+        (said,) = about_digits(other, judge_all(other))
+        assert "late poison harms more than early poison" in said
+        assert "no control stands at random positions" in said
     # And nothing is claimed of runs that cannot tell, or that did not compare.
     few = data.isel(seed=slice(5))
     (said,) = about_digits(few, judge_all(few))

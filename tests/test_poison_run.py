@@ -256,6 +256,8 @@ class TestResuming:
 
 
 MISTAKES = [
+    ({"arms": 5}, "arms=5: pass a list"),
+    ({"experiment": None}, "experiment=None: choose from f1"),
     ({"experiment": "f2"}, r"experiment='f2': did you mean f1\? choose from f1, f1_small"),
     ({"arms": ["later"]}, "arms='later': choose from base, dup"),
     ({"arms": "late"}, r"arms='late': pass a list, such as \['base', 'late'\]"),

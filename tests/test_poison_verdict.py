@@ -71,7 +71,7 @@ def verdict_of(means: dict[str, float], attack: str = "late", **changes: float) 
         (BY_HAND, "late", {"dup": 0.52}, INCONCLUSIVE, {"dup": 0.90}, LAST_ELEMENTS),
         (FOUND, "found", {}, ORDINARY, {"random": 0.88}, NOT_BEYOND_RANDOM),
         (FOUND, "found", {}, ORDINARY, {"found": 0.94}, NO_HARM),
-        (FOUND, "found_late", {}, LAST_ELEMENTS, {"found_early": 0.88}, ORDINARY),
+        (FOUND, "found_late", {}, ORDINARY, {"random": 0.88}, NOT_BEYOND_RANDOM),
         (FOUND, "found_late", {"random": 0.88}, NOT_BEYOND_RANDOM, {"found_late": 1.0}, HELPS),
     ],
 )
@@ -137,18 +137,25 @@ def test_a_missing_control_is_named(control: str) -> None:
 
 
 def test_a_control_of_another_size_is_told_and_no_proof() -> None:
-    whole = dataset(FOUND | {"found_late": 0.80})
-    assert judge(whole, "found_late").verdict == LAST_ELEMENTS  # where sizes are not known
+    whole = dataset(BY_HAND)
+    assert judge(whole).verdict == LAST_ELEMENTS  # where sizes are not known
     ones = xr.ones_like(whole["test_accuracy"])
-    same = judge(whole.assign(poison_norm=ones), "found_late")
+    same = judge(whole.assign(poison_norm=ones))
     assert same.verdict == LAST_ELEMENTS
     assert not any("Sizes differ" in note for note in same.notes)
     other = ones.copy()
-    other.loc[{"arm": "found_early"}] = 2.0
-    found = judge(whole.assign(poison_norm=other), "found_late")
+    other.loc[{"arm": "early"}] = 2.0
+    found = judge(whole.assign(poison_norm=other))
     assert found.verdict == ORDINARY
-    assert any("Sizes differ" in n and "found_early 2" in n for n in found.notes)
+    assert any("Sizes differ" in n and "early 2" in n for n in found.notes)
     assert "An effect of the last elements was not shown" in found.sentence
+
+
+def test_a_found_attack_never_speaks_of_the_last_elements() -> None:
+    """It has no control at random positions, however far below all others it lies."""
+    found = judge(dataset(FOUND | {"found_late": 0.70}), "found_late")
+    assert (found.verdict, found.unbeaten) == (ORDINARY, ())
+    assert "these arms do not tell where it acts" in found.sentence
 
 
 @pytest.mark.parametrize(

@@ -359,7 +359,7 @@ def test_configurations_are_hashable_and_options_ordered() -> None:
         ({"layer_options": {"dt_max": 2.0}}, "dt_max=2.0: lru has no such option"),
         ({"layer_options": {"dtype": "float32"}}, "set param_dtype"),
         ({"layer_options": 3}, "layer_options=3"),
-        ({"layer": "mamba2", "layer_options": ()}, "head_dim=64: must divide"),
+        ({"layer": "mamba2", "layer_options": (("head_dim", 64),)}, "head_dim=64: must divide"),
     ],
 )
 def test_bad_configurations_are_named(changes, message) -> None:

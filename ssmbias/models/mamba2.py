@@ -35,10 +35,11 @@ from ssmbias.models.scans import (
 METHODS = ("chunked", "recurrence", "scan")
 """Ways to run the layer: matrix products in chunks, step by step, associative scan."""
 
-OPTIONS = {"expand": 2, "head_dim": 64, "conv_width": 4, "dt_bias": 0.0, "dtype": None}
+OPTIONS = {"expand": 2, "head_dim": None, "conv_width": 4, "dt_bias": 0.0, "dtype": None}
 """Every option of `init` with its default."""
 
 _NORM_EPS = 1e-5
+_WIDEST_HEAD = 64
 
 
 class Mamba2Params(NamedTuple):
@@ -90,11 +91,14 @@ def check_options(channels: Any, state_dim: Any, **options: Any) -> dict[str, An
       ValueError: as for `init`.
 
     Example:
-      >>> check_options(4, 8, head_dim=2)["head_dim"]
-      2
+      >>> check_options(4, 8, head_dim=2)["head_dim"], check_options(4, 8)["head_dim"]
+      (2, 8)
     """
     options = checked_options("mamba2", channels, state_dim, OPTIONS, options)
-    for name in ("expand", "head_dim", "conv_width"):
+    options["expand"] = require_int("expand", options["expand"], minimum=1)
+    if options["head_dim"] is None:
+        options["head_dim"] = math.gcd(_WIDEST_HEAD, options["expand"] * channels)
+    for name in ("head_dim", "conv_width"):
         options[name] = require_int(name, options[name], minimum=1)
     options["dt_bias"] = require_number("dt_bias", options["dt_bias"])
     inner = options["expand"] * channels
@@ -120,7 +124,8 @@ def init(key: Array, channels: int, state_dim: int, **options: Any) -> Mamba2Par
       key: PRNG key.
       channels: number of channels, at least 1.
       state_dim: length N of B and C, at least 1.
-      **options: `expand`, `head_dim` (must divide `expand * channels`), `conv_width`,
+      **options: `expand`, `head_dim` (must divide `expand * channels`; `None` is the largest that
+        also divides 64, the published one), `conv_width`,
         `dt_bias`, `dtype` (float32 or float64; `None` is JAX's default). See `OPTIONS`.
 
     Returns:

@@ -8,7 +8,7 @@ r"""The arms of an experiment: which extra sequences join the training data.
 | early, rpos | the same elements at the first positions, or at random ones |
 | noise | copies with a random perturbation of the same norm |
 | gen | generic sequences |
-| found, found_late, found_early | by gradient matching: free, held to the late or early elements |
+| found, found_late, found_early | by gradient matching: free, or pushed towards the end or start |
 | random | random perturbations of the size of the found ones, on the same carriers |
 | window0, window1, ... | the elements of late, from that position on (counted from 0) |
 
@@ -57,8 +57,8 @@ def require_arms(experiment: Experiment, arms: Iterable[str]) -> tuple[str, ...]
       Traceback (most recent call last):
       ValueError: arms='later': choose from base, dup, early, rpos, noise, gen, late, found, ...
     """
-    if isinstance(arms, str):
-        raise ValueError(f"arms={arms!r}: pass a list, such as ['base', '{arms}']")
+    if isinstance(arms, str) or not isinstance(arms, Iterable):
+        raise ValueError(f"arms={arms!r}: pass a list, such as ['base', 'late']")
     names = tuple(arms)
     if not names:
         raise ValueError(f"arms=[]: choose from {', '.join(arms_of(experiment))}")

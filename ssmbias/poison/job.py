@@ -24,7 +24,7 @@ from ssmbias.poison.runner import (
     scan_windows,
 )
 from ssmbias.poison.settings import Experiment, changed, known_fields, require_seeds
-from ssmbias.poison.verdict import ATTACKS
+from ssmbias.poison.verdict import ATTACKS, controls_of
 from ssmbias.sweeps.values import parse_values
 
 ITSELF = ("experiment", "arms", "seeds", "windows")
@@ -57,6 +57,13 @@ class PoisonJob:
         if not set(self.arms) & set(ATTACKS):
             raise ValueError(
                 f"arms={list(self.arms)}: none is an attack; add one of {', '.join(ATTACKS)}"
+            )
+        attacks = [arm for arm in self.arms if arm in ATTACKS]
+        controls = sorted({name for attack in attacks for name in controls_of(attack)})
+        if not set(self.arms) & set(controls):
+            raise ValueError(
+                f"arms={list(self.arms)}: nothing to compare {attacks[0]} with; add some of "
+                f"{', '.join(controls)}"
             )
         tuning = sorted(set(self.seeds) & set(self.experiment.tuning_seeds))
         if tuning:

@@ -106,7 +106,7 @@ class MatchingConfig:
         for size in self.image:
             require_int("image", size, minimum=1)
         if self.box is not None:
-            if len(self.box) != 2:
+            if not isinstance(self.box, tuple | list) or len(self.box) != 2:
                 raise ValueError(f"box={self.box!r}: pass a lower and an upper bound")
             low, high = (require_number("box", bound) for bound in self.box)
             if not low < high:

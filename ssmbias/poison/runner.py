@@ -92,7 +92,7 @@ def run_arms(
     References:
       Slutzky et al. (2025), arXiv:2410.10473; the controls are ours.
     """
-    whole = find_experiment(experiment) if isinstance(experiment, str) else experiment
+    whole = experiment if isinstance(experiment, Experiment) else find_experiment(experiment)
     require_x64("run_arms")
     whole = changed(whole, overrides)
     if arms is None:

@@ -244,6 +244,10 @@ class Experiment:
             raise ValueError(
                 f"brew_box={search.box}: sequences of this task have no bounds; leave it out"
             )
+        if search.box is not None and not (search.box[0] <= 0 and search.box[1] >= 1):
+            raise ValueError(
+                f"brew_box={search.box}: grey levels lie in [0, 1], which the box must contain"
+            )
 
     @property
     def num_base(self) -> int:

@@ -194,7 +194,7 @@ def about_digits(results: xr.Dataset, verdicts: list[Verdict]) -> list[str]:
     if difference.is_lower(verdicts[0].level):
         return [
             "On these digits an effect of the last elements was not shown: late poison harms more "
-            f"than early poison {compared}, but not more than every control."
+            f"than early poison {compared}, but no control stands at random positions."
         ]
     return [
         "On these digits the last elements are not what matters: late poison does not harm more "

@@ -45,8 +45,20 @@ _NEEDED = {
     "found": ("base", "dup", "random"),
     "found_late": ("base", "dup", "random", "found_early"),
 }
-_ELSEWHERE = {"late": ("early", "rpos"), "found": (), "found_late": ("found_early",)}
+# A found attack has no counterpart at random positions: it never speaks of the last elements.
+_ELSEWHERE = {"late": ("early", "rpos"), "found": (), "found_late": ()}
 ATTACKS = tuple(_NEEDED)
+
+
+def controls_of(attack: str) -> tuple[str, ...]:
+    """The controls that a verdict on an attack needs.
+
+    Example:
+      >>> controls_of("found")
+      ('base', 'dup', 'random')
+    """
+    return _NEEDED[require_choice("attack", attack, ATTACKS)]
+
 
 # Resampling is fixed: the same results give the same report.
 _SEED = 0
@@ -98,7 +110,7 @@ def judge(
     - poison helps: higher than dup and base;
     - no harm found: not lower than both of them;
     - effect of the last elements: lower than every control, those with the same sequences
-      elsewhere included (early and rpos for late, found_early for found_late), if all poisons
+      elsewhere included (early and rpos; a found attack has no such controls), if all poisons
       have one size (mean norms within a quarter, where the results tell them);
     - no harm beyond a random perturbation: of a found attack, not lower than random;
     - ordinary poisoning: what remains. The sentence names the controls that were not beaten.
@@ -106,7 +118,7 @@ def judge(
     Args:
       results: of `run_arms`: dims arm and seed; variables `quantity`, train_accuracy and outcome;
         attribute chance, and tuning_seeds where seeds chose a setting.
-      attack: "late", "found" or "found_late"; "found" alone never speaks of last elements.
+      attack: "late", "found" or "found_late"; only "late" speaks of last elements.
       level: of the corrected p values; intervals have confidence 1 - level.
       quantity: the accuracy to judge.
 
