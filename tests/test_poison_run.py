@@ -332,6 +332,17 @@ def test_a_window_can_be_an_arm() -> None:
         run_arms("digits", ["window3"], [0])
 
 
+def test_examples_of_digits_are_images() -> None:
+    small = {"steps": 1, "channels": 2, "state_dim": 2, "head_width": 2, "shots": 3}
+    one = changed(find_experiment("digits"), small | {"num_poisons": 4, "num_targets": 3})
+    clean = run_experiment(one, ("base",), (3,)).examples["clean"]
+    assert clean.shape == (4, 8, 8)
+    pictures = digits((3, 8)).inputs
+    raster = np.asarray(pictures, np.float64).reshape(-1, 64)
+    for image in clean.reshape(4, 64):
+        assert np.abs(raster - image).max(axis=1).min() < 1e-12
+
+
 def reduced(experiment: Experiment) -> Experiment:
     """The experiment at a size at which only compiling takes time."""
     small = {

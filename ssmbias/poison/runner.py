@@ -25,7 +25,13 @@ from ssmbias.poison.arms import (
 )
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.catalogue import find_experiment, model_of
-from ssmbias.poison.settings import Experiment, PaperNetwork, changed, require_seeds
+from ssmbias.poison.settings import (
+    DigitsTask,
+    Experiment,
+    PaperNetwork,
+    changed,
+    require_seeds,
+)
 from ssmbias.poison.units import Arrays, load_unit, save_unit, unit_path
 
 Progress: TypeAlias = Callable[[int, int, str], None]
@@ -44,7 +50,7 @@ class Run(NamedTuple):
     Attributes:
       results: by arm and seed; see `run_arms`.
       scan: test_accuracy by window and seed, or `None` where no window was asked for.
-      examples: some training sequences of the first seed, by arm.
+      examples: some training sequences of the first seed, by arm; digits as images.
     """
 
     results: xr.Dataset
@@ -280,8 +286,11 @@ def _gathered(
             _attributes(experiment) | {"width": experiment.poisons.width},
         )
     shown = {"base": "clean"} | {arm: arm for arm in arms if arm in ("late", "found", "random")}
+    shape = (-1, 8, 8) if isinstance(experiment.task, DigitsTask) else (-1, length)
     examples = {
-        name: parts[0][arm]["examples"][:, :, 0] for arm, name in shown.items() if arm in parts[0]
+        name: parts[0][arm]["examples"].reshape(shape)
+        for arm, name in shown.items()
+        if arm in parts[0]
     }
     return Run(results, scan, examples)
 
