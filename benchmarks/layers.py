@@ -27,7 +27,7 @@ import interleaved
 import jax
 import numpy as np
 
-from ssmbias.models import lru, mamba2, s4d
+from ssmbias.models.layers import lru, mamba2, s4d
 
 LAYERS: dict[str, tuple[ModuleType, int]] = {
     "s4d": (s4d, 64),

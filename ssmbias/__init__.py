@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ssmbias import (
+        certify,
         claims,
         config,
         data,
         dynamics,
-        experiments,
+        evidence,
         metrics,
         models,
+        paper,
         poison,
+        statistics,
+        subjects,
         sweeps,
         theory,
     )
@@ -31,30 +35,34 @@ if TYPE_CHECKING:
         simulate_theorem1,
         theorem1_limit,
     )
-    from ssmbias.experiments import replay
     from ssmbias.metrics import effective_rank, generalization_error
+    from ssmbias.paper import replay
     from ssmbias.sweeps import open_sweep, sweep
     from ssmbias.verification import verify
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "certify",
     "claims",
     "config",
     "data",
     "descend",
     "dynamics",
     "effective_rank",
-    "experiments",
+    "evidence",
     "generalization_error",
     "gradient_descent",
     "gradient_flow",
     "metrics",
     "models",
     "open_sweep",
+    "paper",
     "poison",
     "replay",
     "simulate_theorem1",
+    "statistics",
+    "subjects",
     "sweep",
     "sweeps",
     "theorem1_limit",
@@ -69,7 +77,7 @@ _HOMES = {
     "gradient_descent": "dynamics",
     "gradient_flow": "dynamics",
     "open_sweep": "sweeps",
-    "replay": "experiments",
+    "replay": "paper",
     "simulate_theorem1": "dynamics",
     "sweep": "sweeps",
     "theorem1_limit": "dynamics",

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssmbias._checks import require_int, require_number, require_seq_len
+from ssmbias.core.checks import require_int, require_number, require_seq_len
 
 DEFAULT_STRENGTHS = (0.0, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 10**1.5, 1e2, 10**2.5, 1e3)
 """ρ in decades, with half decades where the law in 1/ρ is fitted."""

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssmbias._checks import as_float64, is_concrete, require_int
-from ssmbias._types import AnyArray, Array
+from ssmbias.core.checks import as_float64, is_concrete, require_int
+from ssmbias.core.types import AnyArray, Array
 from ssmbias.data.lag_gram import require_training_set
 from ssmbias.data.sequences import TrainingSet
 from ssmbias.models.ssm import DiagonalSSM, apply, impulse_response, theorem1_student

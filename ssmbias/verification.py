@@ -12,18 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ssmbias._checks import require_x64
-from ssmbias._files import ARRAYS_FILE, RESULTS_FILE
-from ssmbias.claims import Claim, Evidence, Laboratory, check_claim, select_claims
 from ssmbias.config import DEFAULT_STRENGTHS, SETTINGS, Setting, VerifyConfig
-from ssmbias.records import (
-    evidence_from_json,
-    evidence_to_json,
-    fingerprint,
-    results,
-    write_arrays,
-    write_json,
-)
+from ssmbias.core.checks import require_x64
+from ssmbias.evidence import Claim, Evidence, Laboratory, check_claim, select_claims
+from ssmbias.evidence.records import evidence_from_json, evidence_to_json, results
+from ssmbias.runs.files import ARRAYS_FILE, RESULTS_FILE, write_arrays, write_json
+from ssmbias.runs.provenance import fingerprint
 
 Progress = Callable[[int, int, str], None]
 """Called with (checks done, checks in all, what comes next)."""

@@ -40,7 +40,7 @@ def reference_rows() -> list[dict[str, Any]]:
 # comes as a list of words; `prepare` runs before each, and sees it as `words`.
 _MAKE_MISTAKES = """
 import contextlib, importlib, io, json, os, sys
-main = importlib.import_module("ssmbias.scripts." + sys.argv[1]).main
+main = importlib.import_module("ssmbias.cli." + sys.argv[1]).main
 prepare, found = sys.argv[2], []
 for words in json.loads(sys.argv[3]):
     exec(prepare)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ssmbias.certify.box import Box, require_flow
-from ssmbias.certify.proof_log import compress, header_lines, record_lines, write_log
-from ssmbias.certify.prover import Node, ProverOptions, prove
-from ssmbias.certify.tube import Slab
+from ssmbias.certify.prover.proof_log import compress, header_lines, record_lines, write_log
+from ssmbias.certify.prover.prove import Node, ProverOptions, prove
+from ssmbias.certify.prover.tube import Slab
 
 __all__ = ["Certificate", "ProverOptions", "certify"]
 

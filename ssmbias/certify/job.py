@@ -16,11 +16,11 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from ssmbias._files import CERTIFY_SCHEMA, RESULTS_FILE, write_atomically
 from ssmbias.certify.box import default_box, require_flow
 from ssmbias.certify.catalogue import CASES
 from ssmbias.certify.certificate import ProverOptions
 from ssmbias.certify.task import CERTIFIED, CONTRADICTED, NOT_CERTIFIED, Task, finished, run_task
+from ssmbias.runs.files import CERTIFY_SCHEMA, RESULTS_FILE, write_atomically
 
 __all__ = ["DEFAULT_MAPPING", "DEFAULT_NAMES", "CertifyJob", "from_mapping", "run_job"]
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ssmbias._files import write_atomically
 from ssmbias.certify.box import Box
 from ssmbias.certify.certificate import Certificate, ProverOptions, certify
+from ssmbias.runs.files import write_atomically
 
 __all__ = ["CERTIFIED", "CONTRADICTED", "NOT_CERTIFIED", "Task", "finished", "run_task"]
 
@@ -189,7 +189,7 @@ def _refused(record: dict[str, Any]) -> list[str]:
 
 def _sampled(task: Task, certificate: Certificate, path: Path) -> dict[str, Any]:
     """Trajectories from points of the box: their errors, and the arrays of the figure."""
-    from ssmbias.certify.envelope import curves  # noqa: PLC0415
+    from ssmbias.certify.prover.envelope import curves  # noqa: PLC0415
     from ssmbias.certify.samples import box_points, clean_error, follow  # noqa: PLC0415
 
     points = box_points(task.box, task.num_samples, task.seed)

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssmbias._checks import (
+from ssmbias.core.checks import (
     as_float64,
     is_concrete,
     require_int,
     require_nonnegative,
     require_seq_len,
 )
-from ssmbias._types import AnyArray, Array, ScalarLike
+from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.data.sequences import TrainingSet, require_strength
 from ssmbias.models.ssm import DiagonalSSM, impulse_response
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ssmbias._checks import as_float64, require_int, require_nonnegative, require_seq_len
-from ssmbias._types import AnyArray, Array, ScalarLike
+from ssmbias.core.checks import as_float64, require_int, require_nonnegative, require_seq_len
+from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.models.ssm import DiagonalSSM, apply
 
 FIRST_BASELINE_LAG = 3

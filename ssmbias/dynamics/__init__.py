@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from ssmbias.dynamics.adaptive_step import adaptive_step
-from ssmbias.dynamics.descent import (
+from ssmbias.dynamics.descent.adaptive_step import adaptive_step
+from ssmbias.dynamics.descent.keras_adam import keras_adam
+from ssmbias.dynamics.descent.solve import (
     DescentConfig,
     DescentLog,
     DescentResult,
     descend,
     gradient_descent,
 )
-from ssmbias.dynamics.flow import FlowConfig, FlowResult, gradient_flow
-from ssmbias.dynamics.keras_adam import keras_adam
-from ssmbias.dynamics.limit import LimitConfig, LimitResult, theorem1_limit
-from ssmbias.dynamics.theorem1_flow import Theorem1Config, Theorem1Result, simulate_theorem1
+from ssmbias.dynamics.flow.solve import FlowConfig, FlowResult, gradient_flow
+from ssmbias.dynamics.limit.solve import LimitConfig, LimitResult, theorem1_limit
+from ssmbias.dynamics.theorem1.solve import Theorem1Config, Theorem1Result, simulate_theorem1
 from ssmbias.dynamics.trajectory import Outcome, Trajectory
 
 __all__ = [

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssmbias._checks import as_float64, is_concrete, require_nonnegative
-from ssmbias._types import Array
+from ssmbias.core.checks import as_float64, is_concrete, require_nonnegative
+from ssmbias.core.types import Array
 from ssmbias.data import LagGram
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from jaxtyping import Bool, Float
 
-from ssmbias._types import Array
+from ssmbias.core.types import Array
 
 
 class Outcome(enum.IntEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssmbias.models import lru, mamba2, s4d
+from ssmbias.models.layers import lru, mamba2, s4d
 from ssmbias.models.ssm import (
     METHODS,
     DiagonalSSM,

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ssmbias._checks import as_float64, require_choice, require_int
-from ssmbias._types import AnyArray, Array
+from ssmbias.core.checks import as_float64, require_choice, require_int
+from ssmbias.core.types import AnyArray, Array
 
 METHODS = ("lags", "recurrence", "scan")
 """Ways to evaluate a model: direct lag sum, step by step, associative scan."""

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssmbias._checks import (
+from ssmbias.core.checks import (
     as_float64,
     is_concrete,
     require_int,
     require_nonnegative,
     require_positive,
 )
-from ssmbias._types import AnyArray, Array, ScalarLike
+from ssmbias.core.types import AnyArray, Array, ScalarLike
 
 _STORED_GAP_RTOL = 1e-6
 """How closely a_1 - a_2, as stored, must match the gap asked for to be taken as the gap."""

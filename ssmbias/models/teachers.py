@@ -6,7 +6,7 @@ import math
 
 import jax.numpy as jnp
 
-from ssmbias._checks import require_int, require_x64
+from ssmbias.core.checks import require_int, require_x64
 from ssmbias.models.ssm import DiagonalSSM
 
 _PAPER_DIAGONALS = {

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Int
 
-from ssmbias._types import Array
+from ssmbias.core.types import Array
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.problems import Keys, labelled
 from ssmbias.poison.settings import Experiment, SignTask

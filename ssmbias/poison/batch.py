@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from ssmbias._checks import is_concrete, require_int
-from ssmbias._types import Array
+from ssmbias.core.checks import is_concrete, require_int
+from ssmbias.core.types import Array
 
 Params: TypeAlias = Any
 """The network's parameters: any tree of real or complex arrays."""

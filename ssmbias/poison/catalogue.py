@@ -7,8 +7,8 @@ import difflib
 import math
 from typing import Any
 
-from ssmbias.data.sum_sign import SignTask
-from ssmbias.models.sequence_config import SequenceConfig, f1_config
+from ssmbias.data.tasks.sum_sign import SignTask
+from ssmbias.models.networks.config import SequenceConfig, f1_config
 from ssmbias.poison.matching_config import MatchingConfig
 from ssmbias.poison.settings import DigitsTask, Experiment, PaperNetwork, Poisons, Training, changed
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ssmbias.experiments.statistics import (
+from ssmbias.statistics.paired import (
     Estimate,
     Interval,
     effect_size,

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ssmbias._types import Array
+from ssmbias.core.types import Array
 from ssmbias.data.sequences import TrainingSet
-from ssmbias.models.network import SSMNetwork
+from ssmbias.models.networks.paper import SSMNetwork
 from ssmbias.poison.batch import Batch, Params
 from ssmbias.poison.settings import PaperNetwork
 from ssmbias.theory.heads import head_omega

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from ssmbias._types import AnyArray, Array
-from ssmbias.data.augment import augment
-from ssmbias.data.images import denormalise, normalise
+from ssmbias.core.types import AnyArray, Array
+from ssmbias.data.tasks.augment import augment
+from ssmbias.data.tasks.images import denormalise, normalise
 from ssmbias.poison.batch import Batch, LossFn, Params
 from ssmbias.poison.full_data import from_layout, pixels, to_layout
 from ssmbias.poison.full_settings import FullSettings

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from ssmbias._checks import require_choice
-from ssmbias._types import AnyArray, Array
-from ssmbias.data.cifar10 import Cifar10, subset
-from ssmbias.data.images import as_image, as_sequence
+from ssmbias.core.checks import require_choice
+from ssmbias.core.types import AnyArray, Array
+from ssmbias.data.tasks.cifar10 import Cifar10, subset
+from ssmbias.data.tasks.images import as_image, as_sequence
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.full_settings import FullSettings
 
@@ -178,8 +178,8 @@ def pixels(images: UInt8[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
 def to_layout(image: Shaped[AnyArray, "32 32 3"], layout: str) -> Shaped[Array, "seq feature"]:
     """An image as the sequence that a network sees, entries moved only.
 
-    "rgb" and "published" are those of `ssmbias.data.images.as_sequence`. "tokens" has a step for
-    every patch of 4x4 pixels, in raster order, as the encoder of "mamba2" makes it.
+    "rgb" and "published" are those of `ssmbias.data.tasks.images.as_sequence`. "tokens" has a step
+    for every patch of 4x4 pixels, in raster order, as the encoder of "mamba2" makes it.
 
     Args:
       image: one image.

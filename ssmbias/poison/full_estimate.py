@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssmbias._types import Array
+from ssmbias.core.types import Array
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.full_settings import SEARCHED, FullSettings
 from ssmbias.poison.full_training import State, epochs_of, loops_are_slow, start, train_step

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from ssmbias.data.cifar10 import load_cifar10
+from ssmbias.data.tasks.cifar10 import load_cifar10
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.checkpoints import Checkpoints, require_orbax
 from ssmbias.poison.full_brewing import (

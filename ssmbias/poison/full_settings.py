@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ssmbias._checks import require_choice, require_int, require_number
-from ssmbias.data.images import ORDERS
-from ssmbias.models.sequence_config import SequenceConfig, cifar_config
+from ssmbias.core.checks import require_choice, require_int, require_number
+from ssmbias.data.tasks.images import ORDERS
+from ssmbias.models.networks.config import SequenceConfig, cifar_config
 from ssmbias.poison.matching_config import MatchingConfig
 from ssmbias.poison.settings import require_seeds
 
@@ -61,7 +61,7 @@ class FullSettings:
 
     Attributes:
       model: "s4d", "lru" or "mamba2".
-      data: the path given to `ssmbias.data.cifar10.load_cifar10`.
+      data: the path given to `ssmbias.data.tasks.cifar10.load_cifar10`.
       arms: which; those that others are made from run in any case.
       seeds: of the draw of images, the start, the training and the attack.
       fraction: of all images and of every number of them; .01 tries everything out. At least 30 of
@@ -69,7 +69,7 @@ class FullSettings:
       num_clean: training images that are never perturbed.
       num_poisons: training images of which a perturbed copy is added.
       num_targets: test images that poison is brewed against. All others judge.
-      order: how "s4d" and "lru" read an image, see `ssmbias.data.images.as_sequence`.
+      order: how "s4d" and "lru" read an image, see `ssmbias.data.tasks.images.as_sequence`.
       epochs: passes over the training data.
       batch_size: of training.
       schedule: "same": cosine per epoch to a hundredth of the rate, in all arms. "paper": as

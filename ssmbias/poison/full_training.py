@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from ssmbias._types import AnyArray, Array
-from ssmbias.data.augment import augment
-from ssmbias.data.images import normalise
-from ssmbias.models.sequence_groups import cifar_optimizer, optimizer
+from ssmbias.core.types import AnyArray, Array
+from ssmbias.data.tasks.augment import augment
+from ssmbias.data.tasks.images import normalise
+from ssmbias.models.networks.groups import cifar_optimizer, optimizer
 from ssmbias.poison.batch import Batch, Params
 from ssmbias.poison.full_data import Training, examples, pixels, to_layout
 from ssmbias.poison.full_settings import FullSettings, network_of
@@ -306,7 +306,7 @@ def is_done(settings: FullSettings, arm: str, epoch: int, loss: float, base_loss
 
 
 def _network(settings: FullSettings, dtype: str | None = None) -> Any:
-    from ssmbias.models.sequence_network import SequenceNetwork  # noqa: PLC0415  (flax)
+    from ssmbias.models.networks.sequence import SequenceNetwork  # noqa: PLC0415  (flax)
 
     return SequenceNetwork(network_of(settings, dtype))
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ssmbias._checks import is_concrete, require_int, require_number
-from ssmbias._types import AnyArray, Array
+from ssmbias.core.checks import is_concrete, require_int, require_number
+from ssmbias.core.types import AnyArray, Array
 
 
 class Block(NamedTuple):

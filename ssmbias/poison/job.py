@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ssmbias._files import write_atomically
-from ssmbias.data.cifar10 import load_cifar10
+from ssmbias.data.tasks.cifar10 import load_cifar10
 from ssmbias.poison.arms import arms_of, require_arms
 from ssmbias.poison.catalogue import EXPERIMENTS, find_experiment
 from ssmbias.poison.full_settings import FullSettings
@@ -25,6 +24,7 @@ from ssmbias.poison.runner import (
 )
 from ssmbias.poison.settings import Experiment, changed, known_fields, require_seeds
 from ssmbias.poison.verdict import ATTACKS, controls_of
+from ssmbias.runs.files import write_atomically
 from ssmbias.sweeps.values import parse_values
 
 ITSELF = ("experiment", "arms", "seeds", "windows")

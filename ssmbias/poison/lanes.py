@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ssmbias._types import Array
-from ssmbias.data.sum_sign import SignTask
+from ssmbias.core.types import Array
+from ssmbias.data.tasks.sum_sign import SignTask
 from ssmbias.poison.arms import SEARCHED, arm_weights, placed, poisons_by_hand, window_positions
 from ssmbias.poison.batch import Batch, Params
 from ssmbias.poison.learner import Learner, accuracy, learner_of, train

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ssmbias._types import Array
-from ssmbias.data.sum_sign import SignTask
-from ssmbias.models.sequence_config import SequenceConfig
+from ssmbias.core.types import Array
+from ssmbias.data.tasks.sum_sign import SignTask
+from ssmbias.models.networks.config import SequenceConfig
 from ssmbias.poison.batch import Batch, Params
 from ssmbias.poison.settings import Experiment, Training
 
@@ -64,7 +64,7 @@ def learner_of(experiment: Experiment) -> Learner:
 def _network(experiment: Experiment) -> tuple[Callable[..., Any], Callable[..., Any]]:
     config = experiment.network
     if isinstance(config, SequenceConfig):
-        from ssmbias.models.sequence_network import SequenceNetwork  # noqa: PLC0415  (flax)
+        from ssmbias.models.networks.sequence import SequenceNetwork  # noqa: PLC0415  (flax)
 
         network = SequenceNetwork(config)
 
@@ -95,7 +95,7 @@ def accuracy(learner: Learner, params: Params, batch: Batch) -> Array:
 
 def optimizer_of(training: Training) -> optax.GradientTransformation:
     """The optimiser with its schedule."""
-    from ssmbias.models.sequence_groups import OptimizerConfig, optimizer  # noqa: PLC0415
+    from ssmbias.models.networks.groups import OptimizerConfig, optimizer  # noqa: PLC0415
 
     cosine = training.schedule == "cosine"
     factor = optax.cosine_decay_schedule(1.0, training.steps) if cosine else (lambda step: 1.0)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Bool, Float, Int, Shaped
 
-from ssmbias._types import AnyArray, Array
+from ssmbias.core.types import AnyArray, Array
 from ssmbias.poison.batch import (
     Batch,
     LossFn,

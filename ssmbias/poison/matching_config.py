@@ -7,8 +7,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ssmbias._checks import require_choice, require_int, require_number
-from ssmbias._types import Array
+from ssmbias.core.checks import require_choice, require_int, require_number
+from ssmbias.core.types import Array
 from ssmbias.poison.weighting import WEIGHTINGS
 
 STEP_TO_BUDGET = 0.0977 / (16 / 255 / 0.247)

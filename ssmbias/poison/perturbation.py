@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ssmbias._checks import is_concrete
-from ssmbias._types import AnyArray, Array
+from ssmbias.core.checks import is_concrete
+from ssmbias.core.types import AnyArray, Array
 from ssmbias.poison.batch import Batch, check_batch
 from ssmbias.poison.matching_config import MatchingConfig
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ssmbias.experiments.statistics import interval_of_mean
 from ssmbias.poison.comparisons import Difference
 from ssmbias.poison.verdict import (
     Verdict,
@@ -27,6 +26,7 @@ from ssmbias.report.poison_figures import (
 )
 from ssmbias.report.poison_sequences import examples_figure, sensitivity_figure
 from ssmbias.report.poison_tables import ArmRow, ControlRow
+from ssmbias.statistics.paired import interval_of_mean
 
 # Resampling is fixed: the same results give the same report.
 _SEED = 0

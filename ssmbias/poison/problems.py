@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import jax
 
-from ssmbias._types import Array
-from ssmbias.data.sum_sign import SignTask, generic_inputs, teacher_label, training_inputs
+from ssmbias.core.types import Array
+from ssmbias.data.tasks.sum_sign import SignTask, generic_inputs, teacher_label, training_inputs
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.settings import DigitsTask, Experiment
 
@@ -90,7 +90,7 @@ def problem_of(experiment: Experiment, keys: Keys) -> Problem:
 
 
 def _digits(task: DigitsTask, keys: Keys) -> Problem:
-    from ssmbias.data.digits import split_digits  # noqa: PLC0415  (an extra)
+    from ssmbias.data.tasks.digits import split_digits  # noqa: PLC0415  (an extra)
 
     split = split_digits(keys.train, task.classes, shots=task.shots, num_targets=task.num_targets)
     # Ordered by class as they come. Poisons are made of the first rows, and a group of a search has

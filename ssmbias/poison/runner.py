@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from ssmbias._checks import require_int, require_x64
+from ssmbias.core.checks import require_int, require_x64
 from ssmbias.poison import lanes
 from ssmbias.poison.arms import (
     ARMS,

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ssmbias._checks import require_choice, require_int, require_number
-from ssmbias.data.sum_sign import SignTask
-from ssmbias.models.sequence_config import SequenceConfig
+from ssmbias.core.checks import require_choice, require_int, require_number
+from ssmbias.data.tasks.sum_sign import SignTask
+from ssmbias.models.networks.config import SequenceConfig
 from ssmbias.poison.matching_config import MatchingConfig
 
 CARRIERS = ("zero", "copies")
@@ -72,7 +72,7 @@ class PaperNetwork:
       state_dim: states of the diagonal SSM.
       hidden: widths of the hidden layers.
       sd_a, sd_bc, sd_head: standard deviations of the initial values of a, of b and c, and of the
-        matrices, as in `ssmbias.models.network.SSMNetwork`.
+        matrices, as in `ssmbias.models.networks.paper.SSMNetwork`.
     """
 
     state_dim: int = 10

@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ssmbias._files import write_atomically
 from ssmbias.poison.settings import Experiment
+from ssmbias.runs.files import write_atomically
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 

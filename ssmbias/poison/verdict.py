@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from ssmbias._checks import require_choice, require_number
-from ssmbias.experiments.statistics import LEAST_FRACTION, MIN_PAIRS, interval_of_mean
+from ssmbias.core.checks import require_choice, require_number
 from ssmbias.poison.comparisons import Difference, compare, holm
+from ssmbias.statistics.paired import LEAST_FRACTION, MIN_PAIRS, interval_of_mean
 
 LAST_ELEMENTS = "effect of the last elements"
 ORDINARY = "ordinary poisoning"

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssmbias._checks import require_choice, require_int
-from ssmbias._types import AnyArray, Array
+from ssmbias.core.checks import require_choice, require_int
+from ssmbias.core.types import AnyArray, Array
 
 WEIGHTINGS = ("none", "late", "early", "rows")
 

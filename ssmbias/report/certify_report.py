@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ssmbias._files import CERTIFY_SCHEMA, RESULTS_FILE, write_atomically
 from ssmbias.report.certify_figures import series, tube_figure, width_figure
 from ssmbias.report.certify_tables import CertificateRow, certificate_row, outward
 from ssmbias.report.fragments import mapping_table, scrolling
@@ -19,6 +18,7 @@ from ssmbias.report.page import page, picture
 from ssmbias.report.poison_report import REPORT_FILE, _command, _list, _paragraphs, _table
 from ssmbias.report.reproduce import CITATION
 from ssmbias.report.row_tables import write_rows
+from ssmbias.runs.files import CERTIFY_SCHEMA, RESULTS_FILE, write_atomically
 
 Picture = tuple[Path, str, str]
 

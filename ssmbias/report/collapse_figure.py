@@ -28,7 +28,7 @@ def collapse_figure(arrays: Arrays) -> Figure:
     r"""The error against $\rho$, against $(\rho+\rho_0)/\Delta$, and against $r$.
 
     Args:
-      arrays: as saved; see `ssmbias.experiments.phase_diagram`.
+      arrays: as saved; see `ssmbias.sweeps.phase.diagram`.
 
     Returns:
       Medians over the seeds for each gap and init scale; coloured where the passage map is

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from ssmbias._files import write_atomically
 from ssmbias.report.error_figures import error_parity_figure, error_points, strong_poison_figure
 from ssmbias.report.results import load_results
 from ssmbias.report.style import Arrays, print_style, settings_of
@@ -21,6 +20,7 @@ from ssmbias.report.trajectory_figures import (
     effective_rank_figure,
     gamma0_figure,
 )
+from ssmbias.runs.files import write_atomically
 
 __all__ = [
     "FigurePlan",

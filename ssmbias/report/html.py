@@ -8,7 +8,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ssmbias._files import write_atomically
 from ssmbias.report.claim_section import claim_section
 from ssmbias.report.figures import FigurePlan, plan_figures, save_figures
 from ssmbias.report.fragments import (
@@ -24,6 +23,7 @@ from ssmbias.report.page import page, picture
 from ssmbias.report.reproduce import CITATION, reproduce_command
 from ssmbias.report.results import VERDICTS, count_verdicts, load_results
 from ssmbias.report.tables import COLUMNS, headline, open_reasons, verdict_rows
+from ssmbias.runs.files import write_atomically
 
 REPORT_FILE = "report.html"
 

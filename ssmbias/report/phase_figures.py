@@ -1,6 +1,6 @@
 r"""Figures of a phase diagram: the map with its boundaries, and where the prediction parts.
 
-The arrays are those that `ssmbias.experiments.phase_diagram` saves. Everything over the plane is
+The arrays are those that `ssmbias.sweeps.phase.diagram` saves. Everything over the plane is
 [seed, strength, gap, init scale]; medians are over the seeds, of the runs that converged.
 """
 
@@ -55,7 +55,7 @@ def save_phase_figures(arrays: Arrays, folder: str | os.PathLike[str]) -> list[P
     """Draw the three figures of a phase diagram, as PNG and PDF.
 
     Args:
-      arrays: as saved; see `ssmbias.experiments.phase_diagram`.
+      arrays: as saved; see `ssmbias.sweeps.phase.diagram`.
       folder: where they go; exists.
 
     Returns:
@@ -80,7 +80,7 @@ def phase_map_figure(arrays: Arrays) -> Figure:
     r"""Median error over relative gap and strength, with the predicted boundaries.
 
     Args:
-      arrays: as saved; see `ssmbias.experiments.phase_diagram`.
+      arrays: as saved; see `ssmbias.sweeps.phase.diagram`.
 
     Returns:
       A panel for each init scale, with a strip below for $\rho = 0$.
@@ -136,7 +136,7 @@ def parting_figure(arrays: Arrays) -> Figure:
     """Relative difference of predicted and simulated error over the plane.
 
     Args:
-      arrays: as saved; see `ssmbias.experiments.phase_diagram`.
+      arrays: as saved; see `ssmbias.sweeps.phase.diagram`.
 
     Returns:
       A panel for each init scale, with contours at `PARTING` and the predicted limits.

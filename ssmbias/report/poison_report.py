@@ -9,12 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ssmbias._files import write_atomically
 from ssmbias.report.fragments import NUMBER_CELL, mapping_table, scrolling, table, typeset
 from ssmbias.report.numbers import Spread
 from ssmbias.report.page import page, picture
 from ssmbias.report.reproduce import CITATION
 from ssmbias.report.row_tables import Row, text_cell
+from ssmbias.runs.files import write_atomically
 
 REPORT_FILE = "report.html"
 

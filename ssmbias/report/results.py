@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ssmbias._files import ARRAYS_FILE, RESULTS_FILE, SCHEMA
+from ssmbias.runs.files import ARRAYS_FILE, RESULTS_FILE, SCHEMA
 
 VERDICTS = ("holds", "violated", "inconclusive")
 

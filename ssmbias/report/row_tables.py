@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ssmbias._files import write_atomically
 from ssmbias.report.numbers import Spread, format_spread, number_in_latex, spread_in_latex
 from ssmbias.report.tables import _escape_latex, _escape_markdown, plain
+from ssmbias.runs.files import write_atomically
 
 
 class Column(NamedTuple):

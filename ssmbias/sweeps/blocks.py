@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from ssmbias._checks import require_int
+from ssmbias.core.checks import require_int
 from ssmbias.sweeps.grid import DEFAULTS, Grid
 
 COORDINATES: Mapping[str, Mapping[str, str]] = {

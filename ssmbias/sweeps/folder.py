@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ssmbias._files import write_atomically
+from ssmbias.runs.files import write_atomically
 from ssmbias.sweeps.chunks import MARKERS, METADATA, Chunks
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ssmbias._checks import require_int, require_seq_len
+from ssmbias.core.checks import require_int, require_seq_len
 from ssmbias.sweeps.values import MAX_VALUES, Number, parse_values
 
 AXES = ("seed", "strength", "gap", "init_scale")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from ssmbias._checks import require_x64
+from ssmbias.core.checks import require_x64
 from ssmbias.sweeps.blocks import Schema, Variable
 from ssmbias.sweeps.grid import Grid, make_grid
 from ssmbias.sweeps.room import estimate, require_room

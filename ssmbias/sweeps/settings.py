@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ssmbias._checks import require_choice, require_int, require_number
+from ssmbias.core.checks import require_choice, require_int, require_number
 from ssmbias.sweeps.grid import Grid, close_name, make_grid
 from ssmbias.sweeps.room import estimate, require_room
 from ssmbias.sweeps.values import parse_values
@@ -20,7 +20,7 @@ from ssmbias.sweeps.values import parse_values
 SOLVERS = ("auto", "limit", "theorem1", "flow")
 LEAVES = "abc"
 REPORTS = ("phase_diagram",)
-"""Reports that a job may end with; each is a module of `ssmbias.experiments`."""
+"""Reports that a job may end with; each is a module of `ssmbias.paper`."""
 
 _AXES = ("seed", "strength", "gap", "relative_gap", "init_scale")
 _MOST_TIMES = 10_000

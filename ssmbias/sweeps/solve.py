@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ssmbias.dynamics import Outcome
-from ssmbias.dynamics.limit import (
+from ssmbias.dynamics.limit.solve import (
     Ends,
     LimitConfig,
     Points,

@@ -34,19 +34,19 @@ from ssmbias.theory.invariants import (
     log_gap_rate,
 )
 from ssmbias.theory.local import LocalRate, local_rate, response_jacobian, tangent_kernel
-from ssmbias.theory.passage import (
-    passage_defect,
-    passage_end,
-    passage_limit,
-    passage_time,
-)
-from ssmbias.theory.passage_collapse import passage_similarity
-from ssmbias.theory.passage_law import (
+from ssmbias.theory.passage.collapse import passage_similarity
+from ssmbias.theory.passage.law import (
     passage_error_exponent,
     passage_exponent,
     passage_onset,
     passage_ratio,
     passage_second_entry,
+)
+from ssmbias.theory.passage.map import (
+    passage_defect,
+    passage_end,
+    passage_limit,
+    passage_time,
 )
 from ssmbias.theory.poison import strong_poison_limit, tied_limit
 from ssmbias.theory.residuals import (

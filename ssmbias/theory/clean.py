@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ssmbias._checks import as_float64, is_concrete, require_int, require_seq_len
-from ssmbias._types import AnyArray, Array, ScalarLike
+from ssmbias.core.checks import as_float64, is_concrete, require_int, require_seq_len
+from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.theory.leading_gap import SeparatedStart, separated_start
 
 _NEWTON_STEPS = 16

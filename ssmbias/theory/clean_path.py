@@ -20,13 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssmbias._checks import (
+from ssmbias.core.checks import (
     as_float64,
     is_concrete,
     require_nonnegative,
     require_seq_len,
 )
-from ssmbias._types import AnyArray, Array, ScalarLike
+from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.theory.clean import clean_limit, clean_start
 
 _PANELS = 128

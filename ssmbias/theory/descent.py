@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssmbias._checks import (
+from ssmbias.core.checks import (
     as_float64,
     require_choice,
     require_int,
     require_nonnegative,
     require_positive,
 )
-from ssmbias._types import AnyArray, Array, ScalarLike
+from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.data.lag_gram import LagGram, gram_loss
 from ssmbias.data.sequences import TrainingSet
 from ssmbias.models.ssm import DiagonalSSM, impulse_response, require_ssm

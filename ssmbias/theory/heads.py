@@ -10,8 +10,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ssmbias._checks import as_float64
-from ssmbias._types import AnyArray, Array
+from ssmbias.core.checks import as_float64
+from ssmbias.core.types import AnyArray, Array
 from ssmbias.data.lag_gram import require_training_set
 from ssmbias.data.sequences import TrainingSet
 from ssmbias.models.ssm import DiagonalSSM, require_ssm

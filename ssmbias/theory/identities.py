@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ssmbias._checks import as_float64, require_seq_len
-from ssmbias._types import AnyArray, Array, ScalarLike
+from ssmbias.core.checks import as_float64, require_seq_len
+from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.data.lag_gram import require_training_set
 from ssmbias.data.sequences import TrainingSet, require_strength
 from ssmbias.models.ssm import DiagonalSSM, apply, require_ssm

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ssmbias._checks import as_float64
-from ssmbias._types import AnyArray, Array, ScalarLike
+from ssmbias.core.checks import as_float64
+from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.models.ssm import DiagonalSSM, require_ssm
 
 

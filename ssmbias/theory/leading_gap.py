@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssmbias._checks import as_float64, is_concrete
-from ssmbias._types import Array, ScalarLike
+from ssmbias.core.checks import as_float64, is_concrete
+from ssmbias.core.types import Array, ScalarLike
 
 
 class SeparatedStart(NamedTuple):

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ssmbias._checks import as_float64, require_int
-from ssmbias._types import Array
+from ssmbias.core.checks import as_float64, require_int
+from ssmbias.core.types import Array
 from ssmbias.data import LagGram, TrainingSet, require_training_set
 from ssmbias.models.ssm import DiagonalSSM, impulse_response, require_ssm
 

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from ssmbias._checks import as_float64, require_choice, require_nonnegative, require_seq_len
-from ssmbias._types import AnyArray, Array, ScalarLike
+from ssmbias.core.checks import as_float64, require_choice, require_nonnegative, require_seq_len
+from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.data.sequences import TrainingSet, require_strength
 from ssmbias.models.ssm import DiagonalSSM, require_ssm
 from ssmbias.theory.identities import flow_velocity, theorem1_velocity, velocity_scale

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jaxtyping import Float
 
-from ssmbias._checks import as_float64, require_int, require_nonnegative, require_seq_len
-from ssmbias._types import AnyArray, Array
+from ssmbias.core.checks import as_float64, require_int, require_nonnegative, require_seq_len
+from ssmbias.core.types import AnyArray, Array
 
 
 def poison_bound(

@@ -1,1 +1,0 @@
-"""Command-line programs, shipped as `ssmbias.scripts`."""

@@ -1,1 +1,0 @@
-"""One module for each claim; `registry.all_claims` finds them by their `CLAIMS`."""

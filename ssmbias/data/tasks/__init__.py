@@ -1,0 +1,1 @@
+"""Data of the experiments with networks: sums and signs, digits, CIFAR-10."""

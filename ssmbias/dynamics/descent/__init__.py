@@ -1,0 +1,1 @@
+"""Gradient descent with any optax optimiser, thousands of runs at a time."""

@@ -1,0 +1,1 @@
+"""Where flows of Theorem 1's setting end, without the time in between."""

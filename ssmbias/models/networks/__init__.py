@@ -1,0 +1,1 @@
+"""Networks built of SSM layers, and the paper's network of one SSM and a head."""

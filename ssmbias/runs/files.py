@@ -1,0 +1,72 @@
+"""The files of a run folder: their names, their layout's name, and how they are written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+SCHEMA = "ssmbias.verify/1"
+"""What `results.json` calls its layout; docs/results-schema.md describes it."""
+
+CERTIFY_SCHEMA = "ssmbias.certify/1"
+"""The same for the certificates of scripts/certify.py."""
+
+RESULTS_FILE = "results.json"
+ARRAYS_FILE = "arrays.npz"
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
+    """Write a file that is either complete or not there.
+
+    Args:
+      path: where the file is to be; its folder exists.
+      write: called with a binary stream.
+
+    Returns:
+      `path`.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values as JSON; numbers that are not finite become null."""
+    text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as a compressed npz file without pickles."""
+    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # pyright: ignore[reportArgumentType]
+
+
+def plain(value: Any) -> Any:
+    """Values that JSON knows."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value

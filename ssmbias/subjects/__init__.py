@@ -1,0 +1,1 @@
+"""What claims are about: simulations that claims share, run once."""

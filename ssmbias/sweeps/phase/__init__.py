@@ -1,0 +1,1 @@
+"""The phase diagram of strength over gap: predictions, numbers and report."""

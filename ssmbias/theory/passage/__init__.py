@@ -1,0 +1,1 @@
+"""Weak poison: the passage of nearly tied entries past each other."""
