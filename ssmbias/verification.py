@@ -17,7 +17,7 @@ from ssmbias.core.checks import require_x64
 from ssmbias.evidence import Claim, Evidence, Laboratory, check_claim, select_claims
 from ssmbias.evidence.records import evidence_from_json, evidence_to_json, results
 from ssmbias.runs.files import ARRAYS_FILE, RESULTS_FILE, write_arrays, write_json
-from ssmbias.runs.provenance import fingerprint
+from ssmbias.runs.fingerprint import fingerprint
 
 Progress = Callable[[int, int, str], None]
 """Called with (checks done, checks in all, what comes next)."""
