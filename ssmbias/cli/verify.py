@@ -7,20 +7,18 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ssmbias.cli import launch  # pyright: ignore[reportMissingImports]
-from ssmbias.config import DEFAULT_MAPPING, VerifyConfig, from_mapping
 from ssmbias.evidence import Verdict
 from ssmbias.report import load_results, save_figures, verdict_table, write_report
-from ssmbias.verification import check_input, run_verification
+from ssmbias.verification import Verification, run_verification
+from ssmbias.verification.job import DEFAULT_MAPPING, from_mapping
 
 
-def parse(mapping: dict) -> VerifyConfig:
-    config = from_mapping(mapping)
+def parse(mapping: dict) -> Verification:
     launch.set_up_jax()
-    check_input(config)
-    return config
+    return from_mapping(mapping)
 
 
-def job(config: VerifyConfig, folder: Path) -> int:
+def job(config: Verification, folder: Path) -> int:
     console = launch.console()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:

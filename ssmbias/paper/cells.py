@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssmbias.config import SETTINGS
 from ssmbias.dynamics import Outcome, simulate_theorem1
 from ssmbias.metrics import effective_rank, generalization_error
 from ssmbias.models import reference_start
@@ -24,6 +23,7 @@ from ssmbias.paper.replay import ReplayResult, replay
 from ssmbias.paper.settings import ARMS, find_experiment, shortened
 from ssmbias.runs.files import write_arrays, write_json
 from ssmbias.runs.fingerprint import fingerprint
+from ssmbias.subjects import SETTINGS
 
 THEOREM1 = tuple(f"theorem1_{name}" for name in SETTINGS)
 Arrays = dict[str, np.ndarray]

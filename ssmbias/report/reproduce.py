@@ -8,7 +8,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ssmbias.config import DEFAULT_MAPPING, SETTINGS
+
+DEFAULT_MAPPING: Mapping[str, Any] = {}
+SETTINGS: Mapping[str, Any] = {}
 
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_.,=+-]+")
 _LIST_WORD = re.compile(r"[A-Za-z0-9_.,=+\[\]-]+")

@@ -13,7 +13,7 @@ from ssmbias.verification.pairing import OVERRIDES, Verification, plan
 DEFAULT_MAPPING: Mapping[str, Any] = {
     "setting": list(SETTINGS),
     "claims": "all",
-    "max_cost": None,
+    "max_cost": 60.0,
     "num_seeds": 16,
     "strength": list(DEFAULT_STRENGTHS),
     "rtol": 1e-10,
@@ -76,7 +76,7 @@ def from_mapping(mapping: Mapping[str, Any]) -> Verification:
     max_cost = values["max_cost"]
     return plan(
         values["claims"],
-        None if settings == list(SETTINGS) else settings,
+        settings=None if settings == list(SETTINGS) else settings,
         changes=changes,
         rtol=require_number("rtol", values["rtol"]),
         max_cost=None if max_cost is None else require_number("max_cost", max_cost),

@@ -21,6 +21,7 @@ from ssmbias.evidence.registry import (
 )
 from ssmbias.runs.mapping import as_list
 from ssmbias.subjects import SETTINGS, Theorem1, family, passages
+from ssmbias.subjects.theorem1 import starts
 
 OVERRIDES = ("seq_len", "state_dim", "init_scale", "gap", "first_seed", "horizon")
 """Numbers of a setting whose change shows in its name."""
@@ -101,16 +102,17 @@ def plan(
     changed = {key: value for key, value in (changes or {}).items() if value is not None}
     if "strengths" in changed:
         changed["strengths"] = tuple(as_list(changed["strengths"]))
-    every = _subjects(given or list(SETTINGS), changed, expand=[] if settings is None else as_list(settings))
-    if not given:
+    whole = [] if settings is None else as_list(settings)
+    every = _subjects(given or list(SETTINGS), changed, whole)
+    if subjects is None:
         every += offered
     pairs = []
     for subject in every:
         for claim in named:
             home = next((f for f in files.values() if claim in f.claims), None)
             # A file's claims are checked on its own subjects, if it has any.
-            own = home is None or not home.subjects or given
-            if claim.speaks_of(subject) and (own or any(subject is s for s in home.subjects)):
+            own = home.subjects if home and subjects is None else ()
+            if claim.speaks_of(subject) and (not own or any(subject is s for s in own)):
                 pairs.append((claim, subject))
     paired = {claim.id for claim, _ in pairs}
     everything = any(isinstance(name, str) and name.lower() == "all" for name in as_list(claims))
@@ -126,9 +128,7 @@ def plan(
     return Verification(tuple(pairs), rtol, words)
 
 
-def _claims(
-    claims: Any, max_cost: float | None
-) -> tuple[list[Claim], dict[str | Path, Found]]:
+def _claims(claims: Any, max_cost: float | None) -> tuple[list[Claim], dict[str | Path, Found]]:
     """The claims that are asked for, and what the files among them and packages offer."""
     items = as_list(claims)
     if not items:
@@ -145,7 +145,8 @@ def _claims(
             names.append(item)
         else:
             raise ValueError(
-                f"claims={item!r}: expected ids such as M1-limit, all, paths of files, or Claim(...)s"
+                f"claims={item!r}: expected ids such as M1-limit, all, paths of files, "
+                "or Claim(...)s"
             )
     installed = claims_of_installed_packages()
     files |= {f"entry point {name}": found for name, found in installed.items()}
@@ -158,14 +159,14 @@ def _claims(
     return list(by_id([*chosen, *own]).values()), files
 
 
-def _subjects(given: list[Any], changes: dict[str, Any], expand: list[Any]) -> list[Any]:
-    """Subjects in order: a setting by name, or in `expand`, comes with all that belongs to it."""
+def _subjects(given: list[Any], changes: dict[str, Any], whole: list[Any]) -> list[Any]:
+    """Subjects in order: a setting by name, or in `whole`, comes with all that belongs to it."""
     found: list[Any] = []
     for item in given:
         named = isinstance(item, str)
         if named and item not in SETTINGS:
             raise ValueError(f"settings={item!r}: choose from {', '.join(SETTINGS)}")
-        if named or any(item is other for other in expand):
+        if named or any(item is other for other in whole):
             setting = SETTINGS[item] if named else item
             if not isinstance(setting, Theorem1):
                 raise ValueError(
@@ -174,6 +175,7 @@ def _subjects(given: list[Any], changes: dict[str, Any], expand: list[Any]) -> l
             setting = _changed(setting, changes)
             if not any(type(s).__name__ == "Passage" for s in found):
                 found += passages(setting)
+            starts(setting)  # refuses a gap that leaves some seed's start out of order
             found += family(setting)
         else:
             found.append(require_subject(item))

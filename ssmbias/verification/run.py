@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from ssmbias.runs.files import ARRAYS_FILE, RESULTS_FILE, SCHEMA, write_arrays, 
 from ssmbias.runs.fingerprint import fingerprint
 from ssmbias.runs.provenance import git_commit, hardware, versions
 from ssmbias.runs.units import Units
+from ssmbias.verification.drawings import Drawing, draw_all
 from ssmbias.verification.pairing import Verification
 
 Progress = Callable[[int, int, str], None]
@@ -60,7 +62,7 @@ def run_verification(
     clock = time.perf_counter()
     evidence: list[Evidence] = []
     arrays: dict[str, np.ndarray] = {}
-    drawings = []
+    drawings: list[Drawing] = []
     subjects = job.subjects
     memory = Bench(None, job.rtol)
     for done, (claim, subject) in enumerate(job.pairs):
@@ -71,7 +73,7 @@ def run_verification(
         rows, saved = _check_or_find(claim, memory.on(subject), units)
         evidence += rows
         arrays |= {f"{subject.name}/{name}": value for name, value in saved.items()}
-        drawings += [(claim.id, subject.name, figure, saved) for figure in claim.figures]
+        drawings += [Drawing(claim.id, subject.name, figure, saved) for figure in claim.figures]
     if progress:
         progress(len(job.pairs), len(job.pairs), "done")
     results = {
@@ -93,7 +95,8 @@ def run_verification(
         run_dir.mkdir(parents=True, exist_ok=True)
         write_arrays(run_dir / ARRAYS_FILE, arrays)
         write_json(run_dir / RESULTS_FILE, results)
-    return EvidenceList(evidence, results, arrays, drawings)
+    draw = functools.partial(draw_all, drawings) if drawings else None
+    return EvidenceList(evidence, results, arrays, draw=draw)
 
 
 def _check_or_find(
@@ -127,5 +130,3 @@ def _sources(claim: Claim, subject: Any) -> list[str | Path]:
         else:
             found.append(file)
     return found
-
-

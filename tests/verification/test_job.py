@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from ssmbias.config import DEFAULT_MAPPING, DEFAULT_STRENGTHS, SETTINGS, VerifyConfig, from_mapping
+from ssmbias.subjects import DEFAULT_STRENGTHS, SETTINGS, Theorem1
+from ssmbias.verification import plan
+from ssmbias.verification.job import DEFAULT_MAPPING, from_mapping
 
 
 def mapping(**changes):
     return dict(DEFAULT_MAPPING, **changes)
 
 
-def test_defaults_agree_with_the_dataclass():
-    assert from_mapping(DEFAULT_MAPPING) == VerifyConfig()
-    assert VerifyConfig().strengths == DEFAULT_STRENGTHS
-    assert hash(VerifyConfig()) == hash(VerifyConfig())
+def settings(job) -> list[Theorem1]:
+    return [subject for subject in job.subjects if isinstance(subject, Theorem1)]
+
+
+def test_defaults_agree_with_the_function():
+    job = from_mapping(DEFAULT_MAPPING)
+    assert job == plan()
+    assert settings(job)[0].strengths == DEFAULT_STRENGTHS
+    assert job.words == ()
 
 
 def test_single_values_and_lists_mean_the_same():
@@ -23,13 +30,33 @@ def test_single_values_and_lists_mean_the_same():
 
 
 def test_overrides_apply_to_every_setting_and_show_in_its_name():
-    config = from_mapping(mapping(seq_len=11, state_dim=5))
-    assert [s.name for s in config.settings] == [
+    job = from_mapping(mapping(seq_len=11, state_dim=5))
+    assert [s.name for s in settings(job)] == [
         "t7(seq_len=11, state_dim=5)",
         "t9(seq_len=11, state_dim=5)",
     ]
-    assert {s.seq_len for s in config.settings} == {11}
-    assert config.settings[0].gap == SETTINGS["t7"].gap
+    assert {s.seq_len for s in settings(job)} == {11}
+    assert settings(job)[0].gap == SETTINGS["t7"].gap
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"setting": "t7", "num_seeds": 64}, ("setting=t7", "num_seeds=64")),
+        ({"claims": ["M1", "B1"]}, ("claims=[M1,B1]",)),
+        ({"strength": [0, 1], "rtol": 1e-9}, ("strength=[0.0,1.0]", "rtol=1e-09")),
+        ({"seq_len": 9}, ("seq_len=9",)),
+    ],
+)
+def test_words_ask_for_the_same_again(changes, words):
+    assert from_mapping(mapping(**changes)).words == words
+
+
+def test_costly_claims_can_be_left_out_unless_they_are_named():
+    cheap = from_mapping(mapping(max_cost=5.0))
+    assert {claim.id for claim in cheap.claims} < {claim.id for claim in plan().claims}
+    assert all(claim.cost <= 5.0 for claim in cheap.claims)
+    assert [c.id for c in from_mapping(mapping(max_cost=1.0, claims="I1")).claims] == ["I1"]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +79,7 @@ def test_overrides_apply_to_every_setting_and_show_in_its_name():
         ({"num_seeds": True}, r"num_seeds=True: expected an integer"),
         ({"precision": "float32"}, r"precision='float32': .* float64 only"),
         ({"setting": "t8"}, r"setting='t8': choose from t7, t9"),
-        ({"setting": ["t7", "t7"]}, r"a name of its own"),
+        ({"setting": ["t7", "t7"]}, r"names a setting twice"),
         ({"setting": []}, r"setting=\[\]"),
         ({"rtol": 1.0}, r"rtol=1\.0: must lie in"),
         ({"claims": [3]}, r"claims=3: expected ids"),
