@@ -45,7 +45,7 @@ def from_mapping(mapping: Mapping[str, Any]) -> Verification:
       >>> [(claim.id, subject.strengths) for claim, subject in from_mapping(plain).pairs]
       [('M4', (0.0, 1.0))]
     """
-    values = keys_of(mapping, DEFAULT_MAPPING)
+    values = keys_of(mapping, DEFAULT_MAPPING, shown=sorted(DEFAULT_MAPPING))
     if values["precision"] != "float64":
         raise ValueError(
             f"precision={values['precision']!r}: claims are verified in float64 only; "
