@@ -11,29 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from ssmbias.report.error_figures import error_parity_figure, error_points, strong_poison_figure
-from ssmbias.report.results import load_results
-from ssmbias.report.style import Arrays, print_style, settings_of
-from ssmbias.report.trajectory_figures import (
+from ssmbias.report.pages.verification.errors import (
+    error_parity_figure,
+    error_points,
+    strong_poison_figure,
+)
+from ssmbias.report.pages.verification.trajectories import (
     arms_with,
     dynamics_figure,
     effective_rank_figure,
     gamma0_figure,
 )
-from ssmbias.runs.files import write_atomically
-
-__all__ = [
-    "FigurePlan",
-    "dynamics_figure",
-    "effective_rank_figure",
-    "error_parity_figure",
-    "gamma0_figure",
-    "plan_figures",
-    "print_style",
-    "save_figures",
-    "settings_of",
-    "strong_poison_figure",
-]
+from ssmbias.report.results import fields_of_subjects, load_results
+from ssmbias.report.style import Arrays, save_figure, subjects_of
 
 
 class FigurePlan(NamedTuple):
@@ -55,28 +45,28 @@ class FigurePlan(NamedTuple):
 def plan_figures(results: Mapping[str, Any], arrays: Arrays) -> list[FigurePlan]:
     """The figures that the saved arrays allow, in the order of a report, not yet drawn."""
     plans = []
-    for setting in settings_of(arrays):
-        stem = re.sub(r"[^A-Za-z0-9_.=-]+", "_", setting).strip("_")
+    for subject in subjects_of(arrays):
+        stem = re.sub(r"[^A-Za-z0-9_.=-]+", "_", subject).strip("_")
         for quantity, name, draw, caption in (
             ("a", "dynamics", dynamics_figure, _DYNAMICS_CAPTION),
             ("effective_rank", "effective_rank", effective_rank_figure, _RANK_CAPTION),
             ("gamma", "gamma0", gamma0_figure, _GAMMA_CAPTION),
         ):
-            arms = arms_with(arrays, setting, quantity)
+            arms = arms_with(arrays, subject, quantity)
             if arms:
                 plans.append(
                     FigurePlan(
                         f"{name}_{stem}",
-                        f"Setting {setting}. {caption}",
-                        _describe(arrays, setting, quantity, arms),
-                        lambda draw=draw, setting=setting: draw(arrays, setting),
+                        f"Setting {subject}. {caption}",
+                        _describe(arrays, subject, quantity, arms),
+                        lambda draw=draw, subject=subject: draw(arrays, subject),
                     )
                 )
     points = list(error_points(arrays))
     if points:
         gaps = [float(np.max(np.abs(p.measured / p.predicted - 1.0))) for p in points]
         worst = "; ".join(
-            f"{p.setting} {p.words}: {gap:.1e}" for p, gap in zip(points, gaps, strict=True)
+            f"{p.subject} {p.words}: {gap:.1e}" for p, gap in zip(points, gaps, strict=True)
         )
         plans.append(
             FigurePlan(
@@ -86,7 +76,7 @@ def plan_figures(results: Mapping[str, Any], arrays: Arrays) -> list[FigurePlan]
                 lambda: error_parity_figure(arrays),
             )
         )
-    strong = [s for s in settings_of(arrays) if f"{s}/strong/difference" in arrays]
+    strong = [s for s in subjects_of(arrays) if f"{s}/strong/difference" in arrays]
     if strong:
         slopes = "; ".join(
             f"{s}: {float(arrays[k]):.4f}"
@@ -147,43 +137,31 @@ def save_figures(run_dir: str | os.PathLike[str]) -> list[Path]:
       ValueError: the run cannot be read.
     """
     results, arrays = load_results(run_dir)
-    folder = Path(run_dir) / "figures"
+    return draw_figures(results, arrays, Path(run_dir))
+
+
+def draw_figures(results: Mapping[str, Any], arrays: Arrays, run_dir: Path) -> list[Path]:
+    """As `save_figures`, for results that are at hand."""
+    folder = run_dir / "figures"
     folder.mkdir(exist_ok=True)
     paths = []
     for plan in plan_figures(results, arrays):
-        figure = plan.draw()
-        with print_style():
-            paths += [_save(figure, folder / f"{plan.name}.{suffix}") for suffix in _METADATA]
+        paths += save_figure(plan.draw(), folder / plan.name)
     return paths
-
-
-# No dates and versions in the files: the same results give the same bytes.
-_METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    suffix = path.suffix[1:]
-    return write_atomically(
-        path,
-        lambda stream: figure.savefig(stream, format=suffix, metadata=_METADATA[suffix]),
-    )
 
 
 def _horizons(results: Mapping[str, Any]) -> str:
     """The horizon over which errors are taken, without which they mean nothing."""
-    config = results.get("config")
-    rows = config.get("settings") if isinstance(config, dict) else None
-    rows = rows if isinstance(rows, list) else []
-    found = {row["horizon"] for row in rows if isinstance(row, dict) and "horizon" in row}
+    found = {fields["horizon"] for fields in fields_of_subjects(results) if "horizon" in fields}
     lags = f"lags 0 to {found.pop() - 1}" if len(found) == 1 else "the lags below the horizon"
     return f" The error is max |h_l − h*_l| / max |h*_l| over {lags}."
 
 
-def _describe(arrays: Arrays, setting: str, quantity: str, arms: list[str]) -> str:
+def _describe(arrays: Arrays, subject: str, quantity: str, arms: list[str]) -> str:
     """What the trajectories show, in numbers."""
     parts = []
     for arm in arms:
-        values = arrays[f"{setting}/trajectory/{arm}/{quantity}"]
+        values = arrays[f"{subject}/trajectory/{arm}/{quantity}"]
         if quantity == "a":
             first, second = np.abs(values[-1, 0]), np.abs(values[-1, 1])
             parts.append(f"{arm}: |a_1| ends at {first:.3f}, |a_2| at {second:.3f}")
@@ -192,5 +170,5 @@ def _describe(arrays: Arrays, setting: str, quantity: str, arms: list[str]) -> s
         else:
             top = np.max(values[np.isfinite(values)], initial=0.0)
             parts.append(f"{arm}: from {values[0]:.2f} over {top:.2f} to {values[-1]:.2f}")
-    subject = {"a": "Entries", "gamma": "γ_0", "effective_rank": "Effective rank"}[quantity]
-    return f"{subject} against time in setting {setting}. {'; '.join(parts)}."
+    what = {"a": "Entries", "gamma": "γ_0", "effective_rank": "Effective rank"}[quantity]
+    return f"{what} against time in setting {subject}. {'; '.join(parts)}."

@@ -20,11 +20,11 @@ from ssmbias.report import (
     load_results,
     write_report,
 )
+from ssmbias.report.cite import reproduce_command as any_command
 from ssmbias.report.mathml import to_mathml
-from ssmbias.report.reproduce import reproduce_command
-from ssmbias.report.tables import format_value
+from ssmbias.report.numbers import format_value
 
-SAMPLE = Path(__file__).parents[1] / "data" / "verify_sample"
+SAMPLE = Path(__file__).parents[3] / "data" / "verify_sample"
 Arrays = dict[str, np.ndarray]
 
 
@@ -170,7 +170,7 @@ def test_every_claim_is_stated_and_accounted_for(page: Page, results: dict[str, 
         for row in rows:
             assert " ".join(row["derivation"].split()) in text
             assert " ".join(row["quantity"].split()) in text
-            for premise in row["assumptions"]:
+            for premise in row["premises"]:
                 assert premise["statement"] in text
                 assert premise["detail"] in text
             if row["fit"]:
@@ -192,7 +192,7 @@ def test_the_page_says_how_it_came_about(page: Page, results: dict[str, Any]) ->
 def test_verdicts_are_shown_as_they_are(run_dir: Path, results: dict[str, Any]) -> None:
     spoil_two_rows(results)
     row = results["evidence"][1]
-    row["assumptions"] = [{"statement": "the sky is clear", "holds": False, "detail": "rain"}]
+    row["premises"] = [{"statement": "the sky is clear", "holds": False, "detail": "rain"}]
     row["control_rejected"] = False
     row["num_unconverged"] = 3
     results["evidence"][4]["control_rejected"] = None
@@ -217,22 +217,25 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"' onload=x &amp; 
 def test_text_from_results_stays_text(
     run_dir: Path, results: dict[str, Any], arrays: Arrays
 ) -> None:
-    evil_claim = dict.fromkeys(("title", "kind", "reference", "control"), EVIL)
+    evil_claim = dict.fromkeys(
+        ("title", "kind", "reference", "control", "subject", "family", "bibtex"), EVIL
+    )
+    evil_claim["source"] = [{"file": EVIL, "sha256": EVIL}]
     results["claims"][EVIL] = evil_claim | {
         "statement": r"\text{<script>alert(1)</script>} \href{http://x}{y}",
-        "assumptions": [EVIL],
+        "premises": [EVIL],
     }
     row = results["evidence"][0] | dict.fromkeys(
-        ("claim", "setting", "kind", "quantity", "derivation", "reason"), EVIL
+        ("claim", "subject", "about", "kind", "quantity", "derivation", "reason"), EVIL
     )
     row |= {
         "verdict": "violated",
-        "assumptions": [{"statement": EVIL, "holds": True, "detail": EVIL}],
+        "premises": [{"statement": EVIL, "holds": True, "detail": EVIL}],
     }
     row["fit"] = {"exponent": 1.0, "low": 0.0, "high": 2.0, "expected": 1.0, "num_points": EVIL}
     results["evidence"].append(row)
     results["config"] |= {"claims": [EVIL], EVIL: {EVIL: EVIL}}
-    results["config"]["settings"][0]["name"] = EVIL
+    results["subjects"][EVIL] = {"about": EVIL, "name": EVIL, EVIL: EVIL}
     results["versions"][EVIL] = results["hardware"][EVIL] = EVIL
     results["git_commit"] = results["started"] = EVIL
     save_results(run_dir, results)
@@ -254,7 +257,7 @@ def test_a_run_without_figures_or_claims_is_reported(
     run_dir: Path, results: dict[str, Any]
 ) -> None:
     results["evidence"], results["claims"] = [], {}
-    for key in ("config", "versions", "hardware", "git_commit", "seconds", "started"):
+    for key in ("config", "versions", "hardware", "git_commit", "seconds", "started", "subjects"):
         del results[key]
     save_results(run_dir, results)
     np.savez(run_dir / "arrays.npz")
@@ -320,6 +323,11 @@ def test_the_command_reproduces_the_configuration(changes: dict[str, Any]) -> No
         wanted.rtol,
     )
     assert (command == "make verify") == (not changes)
+
+
+def reproduce_command(saved: dict[str, Any]) -> str:
+    settings = {name: vars(setting) for name, setting in config.SETTINGS.items()}
+    return any_command(saved, defaults=config.DEFAULT_MAPPING, settings=settings)
 
 
 def test_a_setting_of_ones_own_has_no_command() -> None:

@@ -24,10 +24,10 @@ from ssmbias.report import (
     strong_poison_figure,
     write_report,
 )
-from ssmbias.report.figures import plan_figures
+from ssmbias.report.pages.verification import plan_figures
 from ssmbias.report.style import BLUE, ORANGE, PALE, RED, SKY
 
-SAMPLE = Path(__file__).parents[1] / "data" / "verify_sample"
+SAMPLE = Path(__file__).parents[3] / "data" / "verify_sample"
 SETTINGS = ("t7", "t9")
 Arrays = dict[str, np.ndarray]
 
@@ -241,7 +241,7 @@ DRAWINGS = (dynamics_figure, effective_rank_figure, gamma0_figure)
 
 def test_a_figure_without_its_arrays_is_refused(arrays: Arrays) -> None:
     for draw in DRAWINGS:
-        with pytest.raises(ValueError, match=r"setting='t8': .*; settings are t7, t9"):
+        with pytest.raises(ValueError, match=r"subject='t8': .*; subjects are t7, t9"):
             draw(arrays, "t8")
     with pytest.raises(ValueError, match="no predicted and measured errors"):
         error_parity_figure({})

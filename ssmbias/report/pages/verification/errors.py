@@ -21,9 +21,10 @@ from ssmbias.report.style import (
     SINGLE,
     Arrays,
     absolute,
+    literal,
     new_figure,
     print_style,
-    settings_of,
+    subjects_of,
 )
 
 _MARKERS = "osD^vP"
@@ -38,23 +39,23 @@ def error_parity_figure(arrays: Arrays) -> Figure:
       arrays: as returned by `load_results`.
 
     Returns:
-      On the left the parity plot with the bound B1 of each setting; on the right the relative
+      On the left the parity plot with the bound B1 of each subject; on the right the relative
       difference, which the parity plot is too coarse to show.
 
     Raises:
-      ValueError: no setting has errors.
+      ValueError: no subject has errors.
     """
     points = list(error_points(arrays))
     if not points:
         raise ValueError("arrays: no predicted and measured errors were saved")
-    settings = settings_of(arrays)
+    subjects = subjects_of(arrays)
     with print_style():
         figure = new_figure(DOUBLE, 3.1)
         parity, relative = figure.subplots(1, 2)
         for point in points:
             style = {
                 "ls": "",
-                "marker": _MARKERS[settings.index(point.setting) % len(_MARKERS)],
+                "marker": _MARKERS[subjects.index(point.subject) % len(_MARKERS)],
                 # Rings, so that the points of the exact predictions are seen inside.
                 "ms": 6.5 if point.hollow else 4.0,
                 "mew": 0.8,
@@ -69,11 +70,11 @@ def error_parity_figure(arrays: Arrays) -> Figure:
         values = np.concatenate([p for point in points for p in (point.predicted, point.measured)])
         ends = values.min() / 1.6, values.max() * 1.6
         parity.plot(ends, ends, color="k", lw=0.8, zorder=0)
-        bounds = [(s, float(arrays[k])) for s in settings if (k := f"{s}/error/bound") in arrays]
-        for setting, bound in bounds:
+        bounds = [(s, float(arrays[k])) for s in subjects if (k := f"{s}/error/bound") in arrays]
+        for subject, bound in bounds:
             parity.axhline(bound, color=GREY, lw=0.8, ls=":", zorder=0)
             parity.annotate(
-                f"B1, {setting}", (1.0, bound), (-1.0, 1.0), ha="right", va="bottom",
+                f"B1, {literal(subject)}", (1.0, bound), (-1.0, 1.0), ha="right", va="bottom",
                 xycoords=("axes fraction", "data"), textcoords="offset points",
                 fontsize=8, color=GREY,
             )  # fmt: skip
@@ -84,19 +85,19 @@ def error_parity_figure(arrays: Arrays) -> Figure:
         relative.set(xlabel="predicted error (normalised)", ylabel="|measured / predicted − 1|")
         low, high = relative.get_ylim()
         relative.set_ylim(10.0 ** np.floor(np.log10(low)), 10.0 ** np.ceil(np.log10(high)))
-        kinds, marks = _error_legend(points, settings)
+        kinds, marks = _error_legend(points, subjects)
         figure.legend(handles=kinds, loc="outside lower center", ncols=3)
         parity.legend(handles=marks, loc="upper left")
     return figure
 
 
 class ErrorPoints(NamedTuple):
-    """Errors of all starts of a setting, against one prediction.
+    """Errors of all starts of a subject, against one prediction.
 
     `label` is for a legend, with TeX; `words` is the same as plain text.
     """
 
-    setting: str
+    subject: str
     label: str
     words: str
     colour: str
@@ -106,9 +107,9 @@ class ErrorPoints(NamedTuple):
 
 
 def error_points(arrays: Arrays) -> Iterator[ErrorPoints]:
-    """What was saved, setting by setting; runs that failed are left out."""
-    for setting in settings_of(arrays):
-        strength = arrays.get(f"{setting}/error/poisoned/strength")
+    """What was saved, subject by subject; runs that failed are left out."""
+    for subject in subjects_of(arrays):
+        strength = arrays.get(f"{subject}/error/poisoned/strength")
         at, at_words = "", ""
         if strength is not None:
             at = rf", $\rho={_in_powers_of_ten(float(strength))}$"
@@ -132,31 +133,33 @@ def error_points(arrays: Arrays) -> Iterator[ErrorPoints]:
                 True,
             ),
         ):
-            predicted = arrays.get(f"{setting}/error/{prediction}/predicted")
-            measured = arrays.get(f"{setting}/error/{arm}/measured")
+            predicted = arrays.get(f"{subject}/error/{prediction}/predicted")
+            measured = arrays.get(f"{subject}/error/{arm}/measured")
             if predicted is None or measured is None or predicted.shape != measured.shape:
                 continue
             # A run that failed has no error; an error of 0 has no logarithm.
             keep = np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)
             if keep.any():
                 yield ErrorPoints(
-                    setting, label, words, colour, hollow, predicted[keep], measured[keep]
+                    subject, label, words, colour, hollow, predicted[keep], measured[keep]
                 )
 
 
 def _error_legend(
-    points: list[ErrorPoints], settings: list[str]
+    points: list[ErrorPoints], subjects: list[str]
 ) -> tuple[list[Line2D], list[Line2D]]:
-    """Handles for what was predicted, by colour, and for the settings, by marker."""
+    """Handles for what was predicted, by colour, and for the subjects, by marker."""
     kinds = dict.fromkeys((p.label, p.colour, p.hollow) for p in points)
     colours = [
         Line2D([], [], ls="", marker="s", color=c, mfc="none" if hollow else c, label=label)
         for label, c, hollow in kinds
     ]
     marks = [
-        Line2D([], [], ls="", color=GREY, marker=_MARKERS[i % len(_MARKERS)], label=setting)
-        for i, setting in enumerate(settings)
-        if any(point.setting == setting for point in points)
+        Line2D(
+            [], [], ls="", color=GREY, marker=_MARKERS[i % len(_MARKERS)], label=literal(subject)
+        )
+        for i, subject in enumerate(subjects)
+        if any(point.subject == subject for point in points)
     ]
     return colours, [Line2D([], [], color="k", lw=0.8, label="measured = predicted"), *marks]
 
@@ -168,32 +171,32 @@ def strong_poison_figure(arrays: Arrays) -> Figure:
       arrays: as returned by `load_results`.
 
     Returns:
-      A panel for each setting, on logarithmic axes. Points that the fit left out are grey; the
+      A panel for each subject, on logarithmic axes. Points that the fit left out are grey; the
       fitted line passes through the geometric mean of the starts at the largest strength.
 
     Raises:
-      ValueError: no setting has differences.
+      ValueError: no subject has differences.
     """
-    settings = [s for s in settings_of(arrays) if f"{s}/strong/difference" in arrays]
-    if not settings:
+    subjects = [s for s in subjects_of(arrays) if f"{s}/strong/difference" in arrays]
+    if not subjects:
         raise ValueError("arrays: no differences against the strength of the poison were saved")
     with print_style():
-        columns = min(2, len(settings))
-        rows = -(-len(settings) // columns)
+        columns = min(2, len(subjects))
+        rows = -(-len(subjects) // columns)
         figure = new_figure(SINGLE * columns + 0.2 * (columns - 1), 2.7 * rows)
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
-        for index, (panel, setting) in enumerate(zip(panels, settings, strict=False)):
-            _draw_strong(panel, arrays, setting)
-            panel.set_title(setting)
+        for index, (panel, subject) in enumerate(zip(panels, subjects, strict=False)):
+            _draw_strong(panel, arrays, subject)
+            panel.set_title(literal(subject))
             if index % columns == 0:
                 panel.set_ylabel(r"$\max_j\,$" + absolute(r"a_j(\infty;\rho)-a_j^{\mathrm{M2}}"))
-        for panel in panels[len(settings) :]:
+        for panel in panels[len(subjects) :]:
             panel.remove()
     return figure
 
 
-def _draw_strong(ax: Axes, arrays: Arrays, setting: str) -> None:
-    prefix = f"{setting}/strong"
+def _draw_strong(ax: Axes, arrays: Arrays, subject: str) -> None:
+    prefix = f"{subject}/strong"
     strength, difference = arrays[f"{prefix}/strength"], arrays[f"{prefix}/difference"]
     in_fit = arrays.get(f"{prefix}/in_fit")
     in_fit = np.ones(strength.shape, bool) if in_fit is None else in_fit.astype(bool)

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,15 +17,14 @@ from rich.console import Console
 from ssmbias.report import (
     load_results,
     save_figures,
-    to_latex,
-    to_markdown,
     verdict_table,
     write_report,
 )
-from ssmbias.report.tables import COLUMNS, format_size, format_value, verdict_rows
+from ssmbias.report.numbers import format_size, format_value
+from ssmbias.report.pages.verification.verdicts import COLUMNS
 from ssmbias.runs.files import write_atomically
 
-SAMPLE = Path(__file__).parents[1] / "data" / "verify_sample"
+SAMPLE = Path(__file__).parents[3] / "data" / "verify_sample"
 
 
 @pytest.fixture
@@ -116,8 +115,11 @@ def pickled_arrays(run: Path) -> None:
         (change_json(claims=[]), "`claims` must map"),
         (change_json(evidence={}), "`evidence` must be a list"),
         (change_json(config=[1]), "`config` must be a mapping"),
+        (change_json(subjects=1), "`subjects` must be a mapping"),
+        (change_json(figures={}), "`figures` must be a list"),
+        (change_json(schema="ssmbias.verify/1"), "use the version of ssmbias that wrote it"),
         (change_json(evidence=["x"]), r"evidence\[0\] lacks claim"),
-        (change_row(setting="gone", kind="gone"), r"evidence\[3\] lacks setting, kind"),
+        (change_row(subject="gone", kind="gone"), r"evidence\[3\] lacks subject, kind"),
         (change_row(verdict="perhaps"), r"evidence\[3\] has verdict 'perhaps'"),
         (change_row(measured="0.1"), r"evidence\[3\] has measured='0.1', not a number"),
         (remove_arrays, r"arrays\.npz: missing"),
@@ -174,14 +176,35 @@ def printed(results: dict[str, Any], width: int) -> list[str]:
     return stream.getvalue().splitlines()
 
 
+class Shown(NamedTuple):
+    """A row of the table as text, without the column that has no room in print."""
+
+    claim: str
+    subject: str
+    predicted: str
+    measured: str
+    difference: str
+    tolerance: str
+    verdict: str
+
+
+def verdict_rows(results: dict[str, Any]) -> list[Shown]:
+    table = verdict_table(results)
+    columns = [column for column in table.columns if not column.extra]
+    return [
+        Shown(*(column.text(cell) for column, cell in zip(columns, row, strict=True)))
+        for row in table.cells(columns)
+    ]
+
+
 def test_rows_are_the_evidence(results: dict[str, Any]) -> None:
     spoil_two_rows(results)
     rows = verdict_rows(results)
     assert len(rows) == len(results["evidence"])
     for row, evidence in zip(rows, results["evidence"], strict=True):
-        assert (row.claim, row.setting, row.verdict) == (
+        assert (row.claim, row.subject, row.verdict) == (
             evidence["claim"],
-            evidence["setting"],
+            evidence["subject"],
             evidence["verdict"],
         )
         for text, key, digits in (
@@ -199,7 +222,7 @@ def test_rows_are_the_evidence(results: dict[str, Any]) -> None:
 
 
 def test_the_table_holds_the_rows(results: dict[str, Any]) -> None:
-    table = verdict_table(results)
+    table = verdict_table(results).terminal()
     assert [str(column.header) for column in table.columns] == list(COLUMNS)
     columns = [[str(cell) for cell in column.cells] for column in table.columns]
     assert list(zip(*columns, strict=True)) == [tuple(row) for row in verdict_rows(results)]
@@ -222,7 +245,7 @@ def test_the_table_fits_and_never_cuts_a_number(results: dict[str, Any], width: 
     ends = [line.split()[-1] for line in lines if line.strip()]
     verdicts = [word for word in ends if word in {"holds", "violated", "inconclusive"}]
     assert verdicts[-len(rows) :] == [row.verdict for row in rows]
-    for name in set(shown) - {"claim", "setting", "verdict"}:
+    for name in set(shown) - {"claim", "subject", "verdict"}:
         for row in rows:
             assert f" {getattr(row, name)} " in body
 
@@ -233,10 +256,10 @@ def test_reasons_stand_below_and_are_not_markup(results: dict[str, Any]) -> None
     text = " ".join(" ".join(printed(results, 100)).split())
     rows = results["evidence"]
     assert (
-        f"{rows[1]['claim']} {rows[1]['setting']} violated: difference [bold]2[/bold] | too_big"
+        f"{rows[1]['claim']} {rows[1]['subject']} violated: difference [bold]2[/bold] | too_big"
         in text
     )
-    assert f"{rows[4]['claim']} {rows[4]['setting']} inconclusive: seed 3: steps spent" in text
+    assert f"{rows[4]['claim']} {rows[4]['subject']} inconclusive: seed 3: steps spent" in text
     assert text.startswith(f"1 of {len(rows)} checks is violated")
 
 
@@ -244,7 +267,7 @@ def test_a_terminal_is_not_steered(results: dict[str, Any]) -> None:
     results["evidence"][0] |= {
         "verdict": "violated",
         "reason": "\x1b[2J\x07gone\nnext",
-        "setting": "t7\x1b[1m",
+        "subject": "t7\x1b[1m",
     }
     text = "\n".join(printed(results, 100))
     assert "\x1b" not in text
@@ -254,7 +277,7 @@ def test_a_terminal_is_not_steered(results: dict[str, Any]) -> None:
 
 def test_markdown_holds_the_rows(results: dict[str, Any]) -> None:
     spoil_two_rows(results)
-    table, reasons = to_markdown(results).split("\n\n")
+    table, reasons = verdict_table(results).markdown().split("\n\n")
     lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()]
     assert [cell.strip() for cell in lines[0]] == list(COLUMNS)
     cells = [[re.sub(r"\\(.)", r"\1", cell.strip()) for cell in line] for line in lines[2:]]
@@ -264,8 +287,8 @@ def test_markdown_holds_the_rows(results: dict[str, Any]) -> None:
 
 def test_latex_holds_the_rows(results: dict[str, Any]) -> None:
     spoil_two_rows(results)
-    results["evidence"][0]["setting"] = "t7(seq_len=9, 5%) κ"
-    text = to_latex(results)
+    results["evidence"][0]["subject"] = "t7(seq_len=9, 5%) κ"
+    text = verdict_table(results).latex()
     for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}", r"\end{tabular}"):
         assert text.count(rule) == 1
     lines = [line for line in text.splitlines() if line.endswith(r"\\")][1:]

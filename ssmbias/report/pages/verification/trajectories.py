@@ -23,7 +23,7 @@ from ssmbias.report.style import (
     absolute,
     new_figure,
     print_style,
-    settings_of,
+    subjects_of,
 )
 
 _ARMS = ("clean", "poisoned")
@@ -37,25 +37,25 @@ _RUN_LABELS = {"clean": "clean", "poisoned": r"poisoned, $\rho=1$"}
 _TIME_LABEL = r"gradient-flow time $t$"
 
 
-def dynamics_figure(arrays: Arrays, setting: str) -> Figure:
+def dynamics_figure(arrays: Arrays, subject: str) -> Figure:
     """|a_j|(t) of a clean and of a poisoned run, over the limits that theory predicts.
 
     Args:
       arrays: as returned by `load_results`.
-      setting: which of `settings_of(arrays)`.
+      subject: which of `subjects_of(arrays)`.
 
     Returns:
       A panel for each run that was saved, clean on the left.
 
     Raises:
-      ValueError: neither run was saved for this setting.
+      ValueError: neither run was saved for this subject.
     """
-    arms = _saved_arms(arrays, setting, "a")
+    arms = _saved_arms(arrays, subject, "a")
     with print_style():
         figure = new_figure(DOUBLE if len(arms) > 1 else SINGLE, 2.5)
         panels = figure.subplots(1, len(arms), sharey=True, squeeze=False)[0]
         for panel, arm in zip(panels, arms, strict=True):
-            _draw_entries(panel, arrays, f"{setting}/trajectory/{arm}", arm)
+            _draw_entries(panel, arrays, f"{subject}/trajectory/{arm}", arm)
         panels[0].set_ylabel(absolute("a_j"))
         panels[0].set_ylim(bottom=0.0, top=max(1.05, panels[0].get_ylim()[1]))
     return figure
@@ -113,28 +113,28 @@ def _draw_entries(ax: Axes, arrays: Arrays, prefix: str, arm: str) -> None:
     _log_time(ax, left, right)
 
 
-def effective_rank_figure(arrays: Arrays, setting: str) -> Figure:
+def effective_rank_figure(arrays: Arrays, subject: str) -> Figure:
     """Effective rank of a against time, clean and poisoned.
 
     Args:
       arrays: as returned by `load_results`.
-      setting: which of `settings_of(arrays)`.
+      subject: which of `subjects_of(arrays)`.
 
     Raises:
-      ValueError: neither run was saved for this setting.
+      ValueError: neither run was saved for this subject.
     """
-    arms = _saved_arms(arrays, setting, "effective_rank")
+    arms = _saved_arms(arrays, subject, "effective_rank")
     with print_style():
         figure = new_figure(SINGLE, 2.4)
         ax = figure.subplots()
         top = 1.0
         for arm in arms:
-            rank = arrays[f"{setting}/trajectory/{arm}/effective_rank"]
-            time = arrays[f"{setting}/trajectory/{arm}/time"]
+            rank = arrays[f"{subject}/trajectory/{arm}/effective_rank"]
+            time = arrays[f"{subject}/trajectory/{arm}/time"]
             _draw_arm(ax, time, rank, arm)
-            a = arrays.get(f"{setting}/trajectory/{arm}/a")
+            a = arrays.get(f"{subject}/trajectory/{arm}/a")
             top = max(top, *rank[np.isfinite(rank)], 0.0 if a is None else a.shape[1])
-        _log_time(ax, *_common_window(arrays, setting, arms))
+        _log_time(ax, *_common_window(arrays, subject, arms))
         for level, text, align in ((1.0, "1", "bottom"), (top, rf"$d={top:.0f}$", "bottom")):
             ax.axhline(level, color=PALE, lw=0.6, ls=":", zorder=0)
             if level > 1.0 and float(top).is_integer():
@@ -148,7 +148,7 @@ def effective_rank_figure(arrays: Arrays, setting: str) -> Figure:
     return figure
 
 
-def gamma0_figure(arrays: Arrays, setting: str) -> Figure:
+def gamma0_figure(arrays: Arrays, subject: str) -> Figure:
     """The coefficient γ_0 of the dynamical characterisation against time, clean and poisoned.
 
     The axis is logarithmic on both sides of a narrow linear band around 0, so that the sign
@@ -156,22 +156,22 @@ def gamma0_figure(arrays: Arrays, setting: str) -> Figure:
 
     Args:
       arrays: as returned by `load_results`.
-      setting: which of `settings_of(arrays)`.
+      subject: which of `subjects_of(arrays)`.
 
     Raises:
-      ValueError: neither run was saved for this setting.
+      ValueError: neither run was saved for this subject.
     """
-    arms = _saved_arms(arrays, setting, "gamma")
+    arms = _saved_arms(arrays, subject, "gamma")
     with print_style():
         figure = new_figure(SINGLE, 2.4)
         ax = figure.subplots()
-        drawn = {arm: arrays[f"{setting}/trajectory/{arm}/gamma"][:, 0] for arm in arms}
+        drawn = {arm: arrays[f"{subject}/trajectory/{arm}/gamma"][:, 0] for arm in arms}
         largest = max((np.nanmax(np.abs(g), initial=0.0) for g in drawn.values()), default=0.0)
         exponent = round(np.log10(largest)) if largest > 0 else 0
         band = 10.0 ** (exponent - 10)
         for arm in arms:
             exactly = ", exactly 0" if not np.any(drawn[arm]) else ""
-            time = arrays[f"{setting}/trajectory/{arm}/time"]
+            time = arrays[f"{subject}/trajectory/{arm}/time"]
             _draw_arm(ax, time, drawn[arm], arm, suffix=exactly)
         ax.axhspan(-band, band, color="#EEEEEE", lw=0, zorder=0)
         ax.set_yscale("symlog", linthresh=band, linscale=0.7)
@@ -183,14 +183,14 @@ def gamma0_figure(arrays: Arrays, setting: str) -> Figure:
         ax.yaxis.set_minor_locator(NullLocator())
         ax.set_ylim(-(10.0 ** (deepest + 0.5)), 10.0 ** (exponent + 1.0))
         ax.set_ylabel(r"$\gamma_0$")
-        _log_time(ax, *_common_window(arrays, setting, arms))
+        _log_time(ax, *_common_window(arrays, subject, arms))
         ax.legend(loc="upper right")
     return figure
 
 
-def arms_with(arrays: Arrays, setting: str, quantity: str) -> list[str]:
+def arms_with(arrays: Arrays, subject: str, quantity: str) -> list[str]:
     """Which of the clean and the poisoned run have `quantity` saved at positive times."""
-    prefix = f"{setting}/trajectory"
+    prefix = f"{subject}/trajectory"
     return [
         arm
         for arm in _ARMS
@@ -200,12 +200,12 @@ def arms_with(arrays: Arrays, setting: str, quantity: str) -> list[str]:
     ]
 
 
-def _saved_arms(arrays: Arrays, setting: str, quantity: str) -> list[str]:
-    arms = arms_with(arrays, setting, quantity)
+def _saved_arms(arrays: Arrays, subject: str, quantity: str) -> list[str]:
+    arms = arms_with(arrays, subject, quantity)
     if not arms:
-        known = ", ".join(settings_of(arrays)) or "none"
+        known = ", ".join(subjects_of(arrays)) or "none"
         raise ValueError(
-            f"setting={setting!r}: arrays hold no trajectory of {quantity}; settings are {known}"
+            f"subject={subject!r}: arrays hold no trajectory of {quantity}; subjects are {known}"
         )
     return arms
 
@@ -243,10 +243,10 @@ def _is_at_rest(gamma: np.ndarray | None) -> bool:
     return bool(np.abs(gamma[-1]).max() <= 1e-9 * np.abs(gamma).max())
 
 
-def _common_window(arrays: Arrays, setting: str, arms: list[str]) -> tuple[float, float]:
+def _common_window(arrays: Arrays, subject: str, arms: list[str]) -> tuple[float, float]:
     starts, ends = [], []
     for arm in arms:
-        prefix = f"{setting}/trajectory/{arm}"
+        prefix = f"{subject}/trajectory/{arm}"
         time = arrays[f"{prefix}/time"]
         values = arrays.get(f"{prefix}/a", arrays.get(f"{prefix}/effective_rank"))
         if values is None:
