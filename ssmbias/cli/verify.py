@@ -8,7 +8,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ssmbias.cli import launch  # pyright: ignore[reportMissingImports]
 from ssmbias.evidence import Verdict
-from ssmbias.report import load_results, save_figures, verdict_table, write_report
 from ssmbias.verification import Verification, run_verification
 from ssmbias.verification.job import DEFAULT_MAPPING, from_mapping
 
@@ -31,10 +30,8 @@ def job(config: Verification, folder: Path) -> int:
             ),
         )
         bar.update(task, description="figures and report")
-        save_figures(folder)
-        report = write_report(folder)
-    results, _ = load_results(folder)
-    console.print(verdict_table(results))
+        report = evidence.write_report(folder)
+    console.print(evidence)
     console.print(f"Results, figures and report: {report}", soft_wrap=True, highlight=False)
     violated = any(row.verdict is Verdict.VIOLATED for row in evidence)
     return launch.VIOLATED if violated else launch.HOLDS

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from ssmbias.verification.api import verify
 from ssmbias.verification.pairing import Verification, plan
-from ssmbias.verification.run import run_verification
+from ssmbias.verification.run import Progress, run_verification
 
-__all__ = ["Verification", "plan", "run_verification", "verify"]
+__all__ = ["Progress", "Verification", "plan", "run_verification", "verify"]

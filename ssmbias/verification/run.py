@@ -20,6 +20,7 @@ from ssmbias.evidence.records import (
     evidence_to_json,
     subject_to_json,
 )
+from ssmbias.report.cite import reproduce_command
 from ssmbias.report.evidence_list import EvidenceList
 from ssmbias.runs.files import ARRAYS_FILE, RESULTS_FILE, SCHEMA, write_arrays, write_json
 from ssmbias.runs.fingerprint import fingerprint
@@ -83,8 +84,8 @@ def run_verification(
         "versions": versions(),
         "git_commit": git_commit(),
         "hardware": hardware(),
-        "rtol": job.rtol,
-        "words": None if job.words is None else list(job.words),
+        "command": reproduce_command(job.words),
+        "config": {"rtol": job.rtol},
         "subjects": [subject_to_json(subject) for subject in subjects],
         "claims": {claim.id: claim_to_json(claim) for claim in job.claims},
         "evidence": [evidence_to_json(row) for row in evidence],

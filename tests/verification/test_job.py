@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from typing import Any
+
 import pytest
 
+from ssmbias.report.cite import reproduce_command
 from ssmbias.subjects import DEFAULT_STRENGTHS, SETTINGS, Theorem1
 from ssmbias.verification import plan
 from ssmbias.verification.job import DEFAULT_MAPPING, from_mapping
@@ -96,3 +100,39 @@ def test_missing_key_is_named_with_its_default():
     del incomplete["num_seeds"]
     with pytest.raises(ValueError, match="num_seeds: missing; the default is num_seeds=16"):
         from_mapping(incomplete)
+
+
+def parsed(command: str) -> dict[str, Any]:
+    """What Hydra makes of a command, through make and a shell."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    words = shlex.split(command)
+    assert words[:2] == ["make", "verify"]
+    (args,) = words[2:] or ["ARGS="]
+    overrides = OverridesParser.create().parse_overrides(shlex.split(args.removeprefix("ARGS=")))
+    return {override.key_or_group: override.value() for override in overrides}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"num_seeds": 64},
+        {"setting": "t9", "strength": [0.0, 1e-7, 12.5], "claims": ["M1-limit", "B1"]},
+        {"setting": ["t7", "t9"], "gap": 1e-9, "horizon": 30, "rtol": 1e-11},
+        {"setting": "t7", "seq_len": 9, "state_dim": 12, "init_scale": 2e-3, "first_seed": 5},
+        {"setting": ["t7", "t9"], "seq_len": 7},
+    ],
+)
+def test_the_command_reproduces_the_job(changes: dict[str, Any]) -> None:
+    wanted = from_mapping(mapping(**changes))
+    command = reproduce_command(wanted.words)
+    assert from_mapping(mapping(**parsed(command))) == wanted
+    assert (command == "make verify") == (not changes)
+
+
+def test_a_setting_of_ones_own_has_no_command() -> None:
+    own = Theorem1("mine", 7, 4, init_scale=0.1, gap=0.001)
+    job = plan("M4", settings=own)
+    assert job.words is None
+    assert reproduce_command(job.words).startswith("# claims or subjects were made in Python")
