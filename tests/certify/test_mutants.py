@@ -22,10 +22,10 @@ from ssmbias.certify.box import default_box
 from ssmbias.certify.catalogue import CASES
 from ssmbias.certify.check import bounds as check_bounds
 from ssmbias.certify.prover import prove as prover
-from ssmbias.certify.prover import rates, tube
+from ssmbias.certify.prover import slab as one_slab
 from ssmbias.certify.prover.proof_log import compress, header_lines, record_lines
 from ssmbias.certify.prover.prove import Node, ProverOptions, prove
-from ssmbias.certify.prover.tube import Slab
+from ssmbias.certify.prover.system import Slab, geometric_sum
 from ssmbias.certify.samples import Sample, outside, poisoned_errors
 
 SEQ_LEN, STRENGTH = 7, 1.0
@@ -71,7 +71,7 @@ def mean_bounds(system: Any, e: float, mu: Any, cuts: Any) -> tuple[float, float
         # The μ at which z = -ζ (there φ may be least) or z = ζ (greatest), if it is in the range.
         inner = np.clip((1 - sign * zeta) / e, mu[0], mu[1])
         at, c = np.stack([mu[0], mu[1], inner]), p * zeta ** (p - 1)
-        phis.append(c + (rates.geometric_sum(1 - e * at, p) * at - c * at) / system.dim)
+        phis.append(c + (geometric_sum(1 - e * at, p) * at - c * at) / system.dim)
         phis[-1] += c * (1 / (system.dim - 2) - 1)  # summed over the d-2 gaps, c counts once
     return float(phis[0].min(axis=0).sum()), float(phis[1].max(axis=0).sum())
 
@@ -95,12 +95,12 @@ def with_growth(form: Callable, bounds: Any, system: Any, span: Any, *args: Any)
 
 def right(system: Any, g: float, e: float, mean: tuple[float, float], side: int) -> float:
     """The formula as it should be: no mutant."""
-    return rates.geometric_sum(1 + g * e, system.p) / mean[1 - side]
+    return geometric_sum(1 + g * e, system.p) / mean[1 - side]
 
 
 def swapped(system: Any, g: float, e: float, mean: tuple[float, float], side: int) -> float:
     """A's bounds exchanged."""
-    return rates.geometric_sum(1 + g * e, system.p) / mean[side]
+    return geometric_sum(1 + g * e, system.p) / mean[side]
 
 
 def flat(system: Any, g: float, e: float, mean: tuple[float, float], side: int) -> float:
@@ -126,7 +126,7 @@ MUTANTS = {
 @contextlib.contextmanager
 def mutated(name: str, mutant: Callable) -> Iterator[None]:
     """The prover with one formula replaced."""
-    module = {"face_bounds": tube, "entry_box": prover}[name]
+    module = {"face_bounds": one_slab, "entry_box": prover}[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, name, functools.partial(mutant, getattr(module, name)))
         yield

@@ -14,16 +14,8 @@ from ssmbias.certify.certificate import ProverOptions, certify
 from ssmbias.certify.prover.entry import clean_bound, entry_box
 from ssmbias.certify.prover.proof_log import compress
 from ssmbias.certify.prover.prove import prove
-from ssmbias.certify.prover.rates import (
-    Cuts,
-    System,
-    best_hints,
-    face_bounds,
-    geometric_sum,
-    power,
-    power_bound,
-)
-from ssmbias.certify.prover.tube import round_out
+from ssmbias.certify.prover.rates import best_hints, face_bounds, power_bound
+from ssmbias.certify.prover.system import Cuts, System, geometric_sum, power, round_out
 
 QUICK = ProverOptions(step=4e-3, forks=0)
 SMALL = default_box(4, rel=0.1, delta=(1e-8, 1.1e-8))
