@@ -3,10 +3,10 @@
 import math
 from pathlib import Path
 
-import certify_tampering as tampering
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from certify import tampering
 
 from ssmbias.certify import check
 from ssmbias.certify.box import default_box, require_flow

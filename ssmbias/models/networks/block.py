@@ -30,7 +30,7 @@ class Seen(NamedTuple):
     bias: Array
 
 
-class Block(nn.Module):
+class LayerBlock(nn.Module):
     """A layer with its branch, residual, dropout and norm; one row out if `only_last`."""
 
     config: SequenceConfig

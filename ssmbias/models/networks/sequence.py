@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from ssmbias.core.checks import require_int
 from ssmbias.core.types import Array
-from ssmbias.models.networks.block import LAYER_PARAMS, Block, Seen
+from ssmbias.models.networks.block import LAYER_PARAMS, LayerBlock, Seen
 from ssmbias.models.networks.config import SequenceConfig
 from ssmbias.models.networks.parts import (
     STEM_STRIDE,
@@ -90,7 +90,7 @@ class SequenceNetwork(nn.Module):
         last = config.pooling == "last"
         for i in range(config.num_layers):
             only_last = last and i == config.num_layers - 1
-            x = Block(config, name=f"block_{i}")(x, train, only_last, seen)
+            x = LayerBlock(config, name=f"block_{i}")(x, train, only_last, seen)
         pooled = x[-1] if last else jnp.mean(x, axis=0)
         if config.final_norm:
             pooled = layer_norm(config, "norm")(pooled)

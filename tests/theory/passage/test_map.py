@@ -36,12 +36,6 @@ MAP_RTOL = 1e-13
 START = (0.02, 0.015, 0.003, 0.0)
 
 
-@pytest.fixture(autouse=True)
-def many_digits():
-    with mpmath.workdps(50):
-        yield
-
-
 def time_between(low, high, seq_len, strength):
     """∫ dx / (ρ + (κ-1) x^p) from low to high (or infinity), by quadrature in 50 digits."""
     power, rho = seq_len - 2, mpf(strength)

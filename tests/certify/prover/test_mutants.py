@@ -2,7 +2,7 @@
 
 A mutant proves with a formula that is wrong in one place. Either it finds no tube, or trajectories
 from the box, which are integrated without anything of the prover, leave its tube; and both checkers
-refuse what it writes. Mutants of the checker's own bounds are in test_certify_bounds.py
+refuse what it writes. Mutants of the checker's own bounds are in tests/certify/check/test_bounds.py
 (`test_a_wrong_bound_is_found`), with the one that no trajectory finds: on a face of μ_j, A without
 the term of μ_j itself.
 """

@@ -10,19 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from dynamics.descent.small_descent import ADAM, INPUTS, START, TEACHER, WEIGHTS, descend
 
-from ssmbias.data import LagGram, TrainingSet, lag_gram
-from ssmbias.dynamics import DescentConfig, Outcome, gradient_descent
+from ssmbias.dynamics import Outcome
 from ssmbias.models import DiagonalSSM
 
 LEAVES = ("a", "b", "c")
-SGD, ADAM = optax.sgd(0.1), optax.adam(0.02)
-# Six sequences of length 5 with all positions filled, with weights; a teacher of two states.
-RNG = np.random.default_rng(0)
-INPUTS, WEIGHTS = RNG.normal(size=(6, 5)), RNG.uniform(0.5, 1.5, 6)
-TEACHER = DiagonalSSM(np.array([0.9, -0.4]), np.ones(2), np.array([0.7, 0.5]))
-START = DiagonalSSM(*(np.array(x) for x in ([0.5, 0.0, -0.3], [0.6, 0.4, -0.5], [0.3, 0.5, 0.2])))
-DATA = lag_gram(TrainingSet(INPUTS, WEIGHTS), TEACHER)
+
 
 # -- oracle: plain gradient descent on the samples, by the recurrence and its derivatives -------
 
@@ -63,17 +57,6 @@ def plain_descent(step: float, tol: float, max_steps: int, trainable=LEAVES):
 def distance(model: Any, theta: Any) -> float:
     theta = theta._asdict() if isinstance(theta, DiagonalSSM) else theta
     return max(float(np.max(np.abs(getattr(model, k) - theta[k]))) for k in LEAVES)
-
-
-def descend(step_size=1.0, *, start=START, optimizer=SGD, optimizer_state=None, **choices):
-    return gradient_descent(
-        start,
-        DATA,
-        optimizer,
-        step_size=step_size,
-        optimizer_state=optimizer_state,
-        config=DescentConfig(**choices),
-    )
 
 
 def steps_logged(log: Any) -> list[int]:
@@ -255,6 +238,7 @@ def test_slots_beyond_the_end_are_not_recorded() -> None:
 
 # -- optimisers ----------------------------------------------------------------------------
 
+
 OPTIMISERS = {
     "momentum": optax.sgd(0.05, momentum=0.9, nesterov=True),
     "adam": ADAM,
@@ -294,59 +278,3 @@ def test_line_searches_may_evaluate_the_loss() -> None:
     assert int(run.outcome) == Outcome.CONVERGED
     assert loss_and_gradient({k: np.asarray(getattr(run.model, k)) for k in LEAVES})[0] <= 1e-19
     assert int(run.num_steps) < int(descend(loss_tol=1e-3).num_steps)  # what it is good for
-
-
-# -- bad input -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"start": START._replace(a=np.ones(3, np.float32))}, r"start\.a has dtype float32"),
-        ({"start": START._replace(b=np.ones(2))}, r"start: a, b, c have lengths 3, 2, 3"),
-        ({"start": START._replace(c=np.array([1, np.nan, 2]))}, r"start\.c=.*must be finite"),
-        ({"data": LagGram(DATA.gram[:2], DATA.response)}, r"data\.gram has shape \(2, 5\)"),
-        ({"optimizer": 0.1}, r"optimizer=0\.1: expected an optax transformation"),
-        ({"step_size": 0.0}, r"step_size=0\.0: must be greater than 0"),
-        ({"config": {"max_steps": 5}}, r"config=\{'max_steps': 5\}: expected a DescentConfig"),
-        ({"step_size": np.ones(2)}, r"step_size has shape \(2,\).*jax\.vmap"),
-        ({"optimizer_state": 3}, r"optimizer_state: is not a state of this optimizer"),
-        ({"optimizer_state": ADAM.init(START._asdict())}, r"optimizer_state: is not a state of"),
-    ],
-)
-def test_bad_arguments_are_named(change, message) -> None:
-    arguments: dict[str, Any] = {"start": START, "data": DATA, "optimizer": SGD, **change}
-    with pytest.raises(ValueError, match=message):
-        gradient_descent(**arguments)
-
-
-def test_a_state_of_other_shapes_is_refused() -> None:
-    shorter = ADAM.init({k: jnp.ones(2) for k in LEAVES})
-    with pytest.raises(ValueError, match=r"optimizer_state: is not a state .* None to start anew"):
-        descend(optimizer=ADAM, optimizer_state=shorter)
-
-
-@pytest.mark.parametrize(
-    ("choices", "message"),
-    [
-        ({"loss_tol": -1.0}, r"loss_tol=-1\.0: must be 0 or greater"),
-        ({"loss_tol": math.nan}, r"loss_tol=nan: must be finite"),
-        ({"loss_tol": True}, r"loss_tol=True: expected a number"),
-        ({"max_steps": 0}, r"max_steps=0: must be in 1\.\."),
-        ({"max_steps": 2**31 - 1}, r"max_steps=2147483647: must be in 1\.\.1000000000"),
-        ({"max_steps": 1e3}, r"max_steps=1000\.0: expected an integer"),
-        ({"extra_steps": -1}, r"extra_steps=-1: must be in 0\.\."),
-        ({"log_every": 0}, r"log_every=0: must be in 1\.\."),
-        ({"log_offset": 100}, r"log_offset=100: must be in 0\.\.99"),
-        ({"max_logs": 1}, r"max_logs=1: must be in 2\.\."),
-        ({"trainable": ["a"]}, r"trainable=\['a'\]: name some of 'a', 'b', 'c'"),
-        ({"trainable": ()}, r"trainable=\(\): name some"),
-        ({"trainable": ("a", "a")}, r"each once"),
-        ({"trainable": ("a", "d")}, r"trainable=\('a', 'd'\)"),
-        ({"lanes_per_chunk": 0}, r"lanes_per_chunk=0: must be >= 1"),
-    ],
-)
-def test_bad_choices_are_named(choices, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        DescentConfig(**choices)
-    assert DescentConfig(loss_tol=0)  # control
