@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ssmbias.config import Setting
 from ssmbias.core.types import AnyArray, Array
 from ssmbias.data import LagGram
 from ssmbias.dynamics import (
@@ -28,7 +27,7 @@ from ssmbias.dynamics import (
     gradient_flow,
     simulate_theorem1,
 )
-from ssmbias.evidence.evidence import Runs
+from ssmbias.evidence import Count
 from ssmbias.models import DiagonalSSM, paper_teacher
 
 NUM_STATES = 4
@@ -50,19 +49,19 @@ class LevelRuns(NamedTuple):
       loss: its loss.
       time: physical time.
       num_steps: steps of the solver.
-      runs: how many ended otherwise, and why.
+      count: how many ended otherwise, and why.
     """
 
     model: DiagonalSSM
     loss: Float[Array, " lane"]
     time: Float[Array, " lane"]
     num_steps: Int[Array, " lane"]
-    runs: Runs
+    count: Count
 
 
-def num_lags(setting: Setting) -> int:
-    """Lags of the free flows' data; those from the setting's κ on are never excited."""
-    return max(_MOST_LAGS, setting.seq_len)
+def num_lags(seq_len: int) -> int:
+    """Lags of the free flows' data; those from κ on are never excited."""
+    return max(_MOST_LAGS, seq_len)
 
 
 def teacher_response(num_lags: int) -> np.ndarray:
@@ -104,8 +103,8 @@ def flows_to_level(
     """Free flows until the loss is at most `level`, lane by lane."""
     levels = jnp.asarray(level)
     end = _free_flow(trainable)(start, data, levels)
-    runs = _count(end.outcome, "flow")
-    return LevelRuns(end.model, end.loss * levels, end.time / levels, end.num_steps, runs)
+    count = _count(end.outcome, "flow")
+    return LevelRuns(end.model, end.loss * levels, end.time / levels, end.num_steps, count)
 
 
 @functools.cache
@@ -127,7 +126,7 @@ def _free_flow(trainable: tuple[str, ...]) -> Callable:
 
 
 def theorem1_to_level(
-    setting: Setting,
+    seq_len: int,
     a0: Float[AnyArray, "lane state"],
     log_gap: Float[AnyArray, " lane"],
     strength: float,
@@ -138,19 +137,19 @@ def theorem1_to_level(
     config = Theorem1Config(rtol=rtol, loss_tol=level)
 
     def one(a0, log_gap, strength):
-        return simulate_theorem1(a0, setting.seq_len, strength, log_gap=log_gap, config=config)
+        return simulate_theorem1(a0, seq_len, strength, log_gap=log_gap, config=config)
 
-    # Mapped like the laboratory's limits, whose compiled engine serves here as well.
+    # Mapped like the limits of Theorem 1's subjects, whose compiled engine serves here as well.
     over_strength = jax.vmap(one, in_axes=(None, None, 0))
     over_start = jax.vmap(over_strength, in_axes=(0, 0, None))
     end = over_start(jnp.asarray(a0), jnp.asarray(log_gap), jnp.asarray((strength,)))
-    runs = _count(end.outcome, f"ρ = {strength:g}, start")
+    count = _count(end.outcome, f"ρ = {strength:g}, start")
     # Sliced in NumPy, which has nothing to compile.
     a, loss, time, steps, gap = (
         np.asarray(x)[:, 0] for x in (end.a, end.loss, end.time, end.num_steps, end.log_gap)
     )
     model = as_models(np.stack([a, np.ones_like(a), np.ones_like(a)]))
-    return LevelRuns(model, jnp.asarray(loss), jnp.asarray(time), jnp.asarray(steps), runs), gap
+    return LevelRuns(model, jnp.asarray(loss), jnp.asarray(time), jnp.asarray(steps), count), gap
 
 
 def time_at_level(
@@ -201,11 +200,11 @@ def time_at_level(
     return start + state[3]
 
 
-def _count(outcome: Array, what: str) -> Runs:
+def _count(outcome: Array, what: str) -> Count:
     """How many runs there are, and why the first one failed that did not reach its level."""
     codes = np.asarray(outcome).reshape(-1)
     bad = np.flatnonzero(codes != Outcome.CONVERGED)
     if not bad.size:
-        return Runs(codes.size)
+        return Count(codes.size)
     why = Outcome(int(codes[bad[0]])).explanation
-    return Runs(codes.size, bad.size, f"{what} {bad[0] + 1}: {why}")
+    return Count(codes.size, bad.size, f"{what} {bad[0] + 1}: {why}")

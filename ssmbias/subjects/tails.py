@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -12,9 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ssmbias.data import TrainingSet
-from ssmbias.evidence.evidence import Runs
-from ssmbias.subjects.laboratory import Laboratory
-from ssmbias.subjects.level_runs import (
+from ssmbias.evidence import Bench, Count
+from ssmbias.subjects.levels import (
     LEVEL_RTOL,
     NUM_STATES,
     as_data,
@@ -25,6 +25,7 @@ from ssmbias.subjects.level_runs import (
     teacher_response,
     theorem1_to_level,
 )
+from ssmbias.subjects.theorem1 import Theorem1, limits, starts
 from ssmbias.theory import LocalRate, local_rate
 
 # Two windows of the tail: slopes are taken from each level to the next. What the slope is off
@@ -37,7 +38,20 @@ _THEOREM1_RTOL = 1e-12
 _NEAR = 1e-2
 
 
-class Tails(NamedTuple):
+@dataclass(frozen=True)
+class Tails:
+    """The ends of Theorem 1's flows and of flows of (a, b, c), clean and poisoned.
+
+    Attributes:
+      name: label in tables.
+      theorem1: the setting; its κ is that of the free flows, and its first seed theirs.
+    """
+
+    name: str
+    theorem1: Theorem1
+
+
+class TailRates(NamedTuple):
     """Ends of runs at one strength.
 
     Attributes:
@@ -45,60 +59,63 @@ class Tails(NamedTuple):
       rates: measured -(dL/dt) / 2L [run, window], the later window last.
       predicted: rate and eigenvalues at the limits [run].
       error: bound of the solver's part in the relative error of the later rate [run].
-      runs: simulations behind them.
+      count: simulations behind them.
     """
 
     label: str
     rates: Float[np.ndarray, "run window"]
     predicted: LocalRate
     error: Float[np.ndarray, " run"]
-    runs: Runs
+    count: Count
 
 
-def tails(lab: Laboratory) -> list[Tails]:
-    """Tails of Theorem 1's and of free flows, clean and poisoned, run once for each setting."""
-    return lab.once(
-        "tails", lambda: [*(_theorem1(lab, rho) for rho in _STRENGTHS), *_free_flows(lab)]
-    )
+def tails(subject: Tails, bench: Bench) -> list[TailRates]:
+    """Tails of Theorem 1's and of free flows, clean and poisoned, run once."""
+
+    def make() -> list[TailRates]:
+        setting = subject.theorem1
+        theorem1 = [_theorem1(setting, bench.on(setting), rho) for rho in _STRENGTHS]
+        return [*theorem1, *_free_flows(setting)]
+
+    return bench.once("tails", make)
 
 
-def _theorem1(lab: Laboratory, strength: float) -> Tails:
+def _theorem1(s: Theorem1, bench: Bench, strength: float) -> TailRates:
     """Tails run anew from where each flow comes near its limit.
 
     The clock starts there: after a plateau of 1e10 a whole tail is no longer than a few spacings
     of doubles.
     """
-    s = lab.setting
-    limits = lab.limits((strength,))
-    rtol = min(lab.rtol, _THEOREM1_RTOL)
-    near, log_gap = theorem1_to_level(s, *lab.starts, strength, _NEAR, rtol)
-    runs = limits.runs + near.runs
+    ends = limits(s, bench, (strength,))
+    rtol = min(bench.rtol, _THEOREM1_RTOL)
+    near, log_gap = theorem1_to_level(s.seq_len, *starts(s), strength, _NEAR, rtol)
+    count = ends.count + near.count
     rates = []
     for tolerance, levels in ((rtol, _LEVELS), (max(rtol / 10, 1e-14), _LEVELS[1:])):
         losses, times = [], []
         for level in levels:
-            end, _ = theorem1_to_level(s, near.model.a, log_gap, strength, level, tolerance)
+            end, _ = theorem1_to_level(s.seq_len, near.model.a, log_gap, strength, level, tolerance)
             losses.append(np.asarray(end.loss))
             times.append(np.asarray(end.time))
-            runs = runs + end.runs
+            count = count + end.count
         rates.append(_rates(np.stack(losses, 1), np.stack(times, 1)))
     with np.errstate(invalid="ignore"):
         error = 2.0 * np.abs(rates[0][:, -1] / rates[1][:, -1] - 1.0)
-    ones = np.ones((lab.num_seeds, s.state_dim))
-    inputs = np.zeros((lab.num_seeds, 2, s.seq_len))
+    ones = np.ones((s.num_seeds, s.state_dim))
+    inputs = np.zeros((s.num_seeds, 2, s.seq_len))
     inputs[:, 0, 0] = inputs[:, 1, s.seq_len - 2] = 1.0  # e_1 and e_{κ-1}
-    weights = np.repeat([[1.0, strength]], lab.num_seeds, axis=0)
-    predicted = _predict(np.stack([limits.a[:, 0], ones, ones]), inputs, weights, ("a",))
-    return Tails(f"Theorem 1, ρ = {strength:g}", rates[0], predicted, error, runs)
+    weights = np.repeat([[1.0, strength]], s.num_seeds, axis=0)
+    predicted = _predict(np.stack([ends.a[:, 0], ones, ones]), inputs, weights, ("a",))
+    return TailRates(f"Theorem 1, ρ = {strength:g}", rates[0], predicted, error, count)
 
 
-def _free_flows(lab: Laboratory) -> list[Tails]:
+def _free_flows(setting: Theorem1) -> list[TailRates]:
     """Flows of (a, b, c): a baseline sequence at lags 3..κ-1 and two special ones at lag 1.
 
     Three sequences excite two directions, so that the kernel is singular on purpose.
     """
-    rng = np.random.default_rng(lab.setting.first_seed)
-    seq_len, size = lab.setting.seq_len, num_lags(lab.setting)
+    rng = np.random.default_rng(setting.first_seed)
+    seq_len, size = setting.seq_len, num_lags(setting.seq_len)
     response = teacher_response(size)
     by_lag = np.zeros((_NUM_STARTS, 3, size))
     # Folded normal: no label is small by chance. Of norm 1: no lag is stiff by its number.
@@ -120,7 +137,7 @@ def _free_flows(lab: Laboratory) -> list[Tails]:
         np.asarray(x).reshape(lanes) for x in (ends.loss, ends.time, ends.num_steps)
     )
     limit = np.stack(ends.model).reshape(3, *lanes, NUM_STATES)[:, :, :, -1]
-    runs = ends.runs if ends.runs.unconverged else Runs(_NUM_STARTS * len(_LEVELS))
+    count = ends.count if ends.count.unconverged else Count(_NUM_STARTS * len(_LEVELS))
     found = []
     for i, strength in enumerate(_STRENGTHS):
         model = limit[:, :, i]
@@ -137,7 +154,8 @@ def _free_flows(lab: Laboratory) -> list[Tails]:
         with np.errstate(divide="ignore", invalid="ignore"):
             error = 2.0 * slip / np.sqrt(losses[:, i, 2]) / drop
         rates = _rates(losses[:, i], times[:, i])
-        found.append(Tails(f"free flows, ρ = {strength:g}", rates, predicted, error, runs))
+        label = f"free flows, ρ = {strength:g}"
+        found.append(TailRates(label, rates, predicted, error, count))
     return found
 
 

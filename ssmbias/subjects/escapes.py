@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -11,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssmbias.data import LagGram
-from ssmbias.evidence.evidence import Runs
+from ssmbias.evidence import Bench, Count
 from ssmbias.models import DiagonalSSM
-from ssmbias.subjects.laboratory import Laboratory
-from ssmbias.subjects.level_runs import (
+from ssmbias.subjects.levels import (
     LEVEL_RTOL,
     NUM_STATES,
     as_data,
@@ -26,6 +26,7 @@ from ssmbias.subjects.level_runs import (
     theorem1_to_level,
     time_at_level,
 )
+from ssmbias.subjects.theorem1 import Theorem1, starts
 from ssmbias.theory import blowup_time, escape_exponent, escape_log_slope, first_lag, initial_force
 
 SCALES = np.geomspace(10**-4.5, 10**-1.5, 7)
@@ -44,7 +45,21 @@ _LEVEL = 0.9
 _COARSEST_RTOL = 1e-10  # of Theorem 1's engine
 
 
-class Escapes(NamedTuple):
+@dataclass(frozen=True)
+class Escapes:
+    """Small starts over three decades of their scale, in both training modes.
+
+    Attributes:
+      name: label in tables.
+      theorem1: the setting whose clean flow is looked at beside random data; its κ is that of the
+        random data, and its first seed theirs.
+    """
+
+    name: str
+    theorem1: Theorem1
+
+
+class EscapeTimes(NamedTuple):
     """Escape times from the scaled starts of one training set or one family of them.
 
     Attributes:
@@ -55,7 +70,7 @@ class Escapes(NamedTuple):
       prefactor: predicted coefficient [start] of α^-k, or of log(1/α) for k = 0; nan for k < 0.
       force: initial force on that lag [start].
       error: bound of the relative error of the times.
-      runs: simulations behind them.
+      count: simulations behind them.
     """
 
     label: str
@@ -65,29 +80,30 @@ class Escapes(NamedTuple):
     prefactor: np.ndarray
     force: np.ndarray
     error: float
-    runs: Runs
+    count: Count
 
 
-def escapes(lab: Laboratory, trainable: tuple[str, ...]) -> list[Escapes]:
-    """Escapes by lag, run once for each setting."""
-    return lab.once(f"escapes {trainable}", lambda: _simulate(lab, trainable))
+def escapes(subject: Escapes, bench: Bench, trainable: tuple[str, ...]) -> list[EscapeTimes]:
+    """Escapes by lag, run once for each training mode."""
 
+    def make() -> list[EscapeTimes]:
+        setting = subject.theorem1
+        random = _random_data(setting, trainable, FIXED_LAGS if trainable == FIXED else FREE_LAGS)
+        return [*random, _theorem1(setting, bench.rtol)] if trainable == FIXED else random
 
-def _simulate(lab: Laboratory, trainable: tuple[str, ...]) -> list[Escapes]:
-    random = _random_data(lab, trainable, FIXED_LAGS if trainable == FIXED else FREE_LAGS)
-    return [*random, _theorem1(lab)] if trainable == FIXED else random
+    return bench.once(f"escapes {trainable}", make)
 
 
 def _random_data(
-    lab: Laboratory, trainable: tuple[str, ...], lags: tuple[int, ...]
-) -> list[Escapes]:
+    setting: Theorem1, trainable: tuple[str, ...], lags: tuple[int, ...]
+) -> list[EscapeTimes]:
     """Random sequences at all lags from the first one to κ-1, and random students.
 
     Entries of the sequences are folded normal: no two lags oppose each other, and the positive
     response of the teacher pulls at every lag.
     """
-    rng = np.random.default_rng(lab.setting.first_seed)
-    size, seq_len = num_lags(lab.setting), lab.setting.seq_len
+    rng = np.random.default_rng(setting.first_seed)
+    size, seq_len = num_lags(setting.seq_len), setting.seq_len
     response = teacher_response(size)
     lanes = (len(lags), _NUM_STARTS, len(SCALES))
     inputs = np.abs(rng.normal(size=(*lanes[:2], _NUM_SEQUENCES, size)))
@@ -120,33 +136,34 @@ def _random_data(
         exponent = abs(escape_exponent(first, trainable))
         error = (exponent + 1) * np.sqrt(states) * LEVEL_RTOL * float(steps[i].max())
         label = f"random data, lags >= {first}"
-        runs = ends.runs if ends.runs.unconverged else Runs(times[i].size)
-        found.append(Escapes(label, first, trainable, times[i], *predicted[i], error, runs))
+        count = ends.count if ends.count.unconverged else Count(times[i].size)
+        found.append(EscapeTimes(label, first, trainable, times[i], *predicted[i], error, count))
     return found
 
 
-def _theorem1(lab: Laboratory) -> Escapes:
-    """The clean flow of Theorem 1 from the laboratory's starts, scaled: data at lag κ-1."""
-    s = lab.setting
-    a0, log_gap = lab.starts
+def _theorem1(s: Theorem1, rtol: float) -> EscapeTimes:
+    """The clean flow of Theorem 1 from the setting's starts, scaled: data at lag κ-1."""
+    a0, log_gap = starts(s)
     gram = np.zeros((s.seq_len, s.seq_len))
     gram[-1, -1] = 1.0
     response = np.ones(s.seq_len)
     response[0] = s.state_dim
-    data = as_data(np.repeat(gram[None], lab.num_seeds, axis=0), response)
-    level = np.full(lab.num_seeds, _LEVEL)  # the loss is 1 at a = 0
-    rtol = min(lab.rtol, _COARSEST_RTOL)
-    times, runs, most_steps = [], Runs(0), 0
+    data = as_data(np.repeat(gram[None], s.num_seeds, axis=0), response)
+    level = np.full(s.num_seeds, _LEVEL)  # the loss is 1 at a = 0
+    rtol = min(rtol, _COARSEST_RTOL)
+    times, count, most_steps = [], Count(0), 0
     for factor in SCALES / s.init_scale:
-        ends, _ = theorem1_to_level(s, factor * a0, log_gap + np.log(factor), 0.0, _LEVEL, rtol)
+        ends, _ = theorem1_to_level(
+            s.seq_len, factor * a0, log_gap + np.log(factor), 0.0, _LEVEL, rtol
+        )
         times.append(time_at_level(ends, data, level, FIXED))
-        runs = runs + ends.runs
+        count = count + ends.count
         most_steps = max(most_steps, int(np.max(ends.num_steps)))
     lag = _first_lag(gram, 1)
     ones = np.ones_like(a0)
     start = as_models(np.stack([a0 / s.init_scale, ones, ones]))
     prefactor, force = _predict([(start, data, lag)], FIXED)[0]
-    return Escapes(
+    return EscapeTimes(
         f"Theorem 1, clean, lag {lag}",
         lag,
         FIXED,
@@ -155,7 +172,7 @@ def _theorem1(lab: Laboratory) -> Escapes:
         force,
         # A step errs by rtol of the largest entry, of whose power -k the time is.
         (escape_exponent(lag, FIXED) + 1) * rtol * most_steps,
-        runs,
+        count,
     )
 
 

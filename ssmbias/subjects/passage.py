@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from ssmbias.core.checks import require_int
 from ssmbias.core.types import AnyArray
 from ssmbias.dynamics import (
     LimitConfig,
@@ -20,12 +22,11 @@ from ssmbias.dynamics import (
 )
 from ssmbias.dynamics.limit.lanes import Limits
 from ssmbias.dynamics.limit.solve import Ends, Points, limits_of, run_points
-from ssmbias.evidence.evidence import Runs
-from ssmbias.subjects.laboratory import Laboratory
+from ssmbias.evidence import Bench, Count
 from ssmbias.theory import passage_defect, passage_end, passage_limit, passage_time
 
 SEQ_LENS = (5, 7, 9)
-"""Sequence lengths of the flows, whatever the setting's."""
+"""Sequence lengths for which strengths, gaps and budgets of the series are known."""
 
 NUM_STATES = 4
 """States of a start. They enter the laws through prefactors only."""
@@ -54,6 +55,33 @@ _FINEST_RTOL, _COARSEST_RTOL = 1e-10, 1e-4
 _LANES = 64  # one compiled engine for each κ
 
 
+@dataclass(frozen=True)
+class Passage:
+    """Weakly poisoned flows from nearly tied starts, over decades of strength and gap.
+
+    Attributes:
+      name: label in tables.
+      seq_len: sequence length κ, one of `SEQ_LENS`.
+      first_seed: of the starts' smaller entries.
+      horizon: number of lags H over which the generalisation error is taken.
+    """
+
+    name: str
+    seq_len: int
+    first_seed: int = 242
+    horizon: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse sequence lengths without series."""
+        if self.seq_len not in SEQ_LENS:
+            raise ValueError(
+                f"seq_len={self.seq_len!r}: series of weakly poisoned flows are known for "
+                f"{', '.join(map(str, SEQ_LENS))} only"
+            )
+        require_int("first_seed", self.first_seed, minimum=0)
+        require_int("horizon", self.horizon, minimum=2)
+
+
 class Series(NamedTuple):
     """Starts and strengths along one line through the diagram, [point]."""
 
@@ -71,7 +99,7 @@ class PassageRuns(NamedTuple):
       a: simulated entries [..., state], and `tight` at a tenth of the tolerance.
       predicted: entries by the passage map.
       wrong: the same without poison (end of passage) or without the drift (limit).
-      runs: how they ended.
+      count: how they ended.
     """
 
     series: Series
@@ -80,17 +108,17 @@ class PassageRuns(NamedTuple):
     tight: np.ndarray
     predicted: np.ndarray
     wrong: np.ndarray
-    runs: Runs
+    count: Count
 
 
-def passage_ends(lab: Laboratory, seq_len: int) -> tuple[PassageRuns, PassageRuns, PassageRuns]:
+def passage_ends(subject: Passage, bench: Bench) -> tuple[PassageRuns, PassageRuns, PassageRuns]:
     """Ends of passage: varied gap, varied strength, and varied defect at constant ρ/Δ."""
-    return lab.once(f"passage {seq_len}", lambda: _passages(lab, seq_len))
+    return bench.once("passage", lambda: _passages(subject, bench.rtol))
 
 
-def passage_limits(lab: Laboratory, seq_len: int) -> tuple[PassageRuns, PassageRuns, PassageRuns]:
+def passage_limits(subject: Passage, bench: Bench) -> tuple[PassageRuns, PassageRuns, PassageRuns]:
     """Limits: varied defect at constant ρ/Δ, then varied gap, and varied strength."""
-    return lab.once(f"passage limits {seq_len}", lambda: _limits(lab, seq_len))
+    return bench.once("passage limits", lambda: _limits(subject, bench.rtol))
 
 
 def _crossover(seq_len: int, strength: np.ndarray | float) -> np.ndarray:
@@ -109,7 +137,8 @@ def _gap(seq_len: int, strength: np.ndarray, second: np.ndarray | float) -> np.n
     return strength / ((seq_len - 1) * (seq_len - 3) * second ** (seq_len - 3))
 
 
-def _passages(lab: Laboratory, seq_len: int) -> tuple[PassageRuns, PassageRuns, PassageRuns]:
+def _passages(subject: Passage, rtol: float) -> tuple[PassageRuns, PassageRuns, PassageRuns]:
+    seq_len = subject.seq_len
     ones = np.ones(NUM_POINTS)
     shallow, top, deep = _DEFECTS[seq_len]
     fall = np.geomspace(1.0, 10.0 ** -_DECADES[seq_len], NUM_POINTS)
@@ -128,11 +157,12 @@ def _passages(lab: Laboratory, seq_len: int) -> tuple[PassageRuns, PassageRuns, 
     by_defect = Series(
         _SMALL * _crossover(seq_len, strength), _gap(seq_len, strength, _TOP), strength
     )
-    gap, strength, defect = _simulate(lab, seq_len, (by_gap, by_strength, by_defect), False)
+    gap, strength, defect = _simulate(subject, rtol, (by_gap, by_strength, by_defect), False)
     return gap, strength, defect
 
 
-def _limits(lab: Laboratory, seq_len: int) -> tuple[PassageRuns, PassageRuns, PassageRuns]:
+def _limits(subject: Passage, rtol: float) -> tuple[PassageRuns, PassageRuns, PassageRuns]:
+    seq_len = subject.seq_len
     strength = _strength(seq_len, np.geomspace(*_LIMIT_DEFECTS, NUM_POINTS))
     by_defect = Series(
         _SMALL * _crossover(seq_len, strength), _gap(seq_len, strength, _LIMIT_TOP), strength
@@ -143,15 +173,16 @@ def _limits(lab: Laboratory, seq_len: int) -> tuple[PassageRuns, PassageRuns, Pa
     by_gap = Series(_SMALL * _crossover(seq_len, top) * ones, gap / fall, top * ones)
     scale = _SMALL * _crossover(seq_len, top * fall[-1])
     by_strength = Series(scale * ones, gap * ones, top * fall)
-    defect, by_gap, by_strength = _simulate(lab, seq_len, (by_defect, by_gap, by_strength), True)
+    defect, by_gap, by_strength = _simulate(subject, rtol, (by_defect, by_gap, by_strength), True)
     return defect, by_gap, by_strength
 
 
 def _simulate(
-    lab: Laboratory, seq_len: int, series: tuple[Series, ...], to_limit: bool
+    subject: Passage, rtol: float, series: tuple[Series, ...], to_limit: bool
 ) -> list[PassageRuns]:
     """All series from all starts in one batch."""
-    rng = np.random.default_rng([lab.setting.first_seed, seq_len])
+    seq_len = subject.seq_len
+    rng = np.random.default_rng([subject.first_seed, seq_len])
     rest = np.sort(rng.uniform(0.1, 0.5, (_NUM_STARTS, NUM_STATES - 2)))[:, ::-1]
     shape = np.concatenate([np.ones((_NUM_STARTS, 2)), rest], axis=1)
     # [series, start, point], in one axis of lanes that is filled up with repeats.
@@ -168,12 +199,12 @@ def _simulate(
     # left of D/2 moves entries by a second order of D.
     times = time * (1.0 + 0.5 * defect)
     found, outcomes = [], []
-    coarse = min(max(lab.rtol, _FINEST_RTOL), _COARSEST_RTOL)
-    for rtol in (coarse, coarse / 10):
+    coarse = min(max(rtol, _FINEST_RTOL), _COARSEST_RTOL)
+    for tolerance in (coarse, coarse / 10):
         if to_limit:
-            a, outcome = _ends(seq_len, rtol)(start, log_gap, rho)
+            a, outcome = _ends(seq_len, tolerance)(start, log_gap, rho)
         else:
-            a, outcome = _on_the_way(seq_len, rtol)(start, log_gap, rho, times[:, None])
+            a, outcome = _on_the_way(seq_len, tolerance)(start, log_gap, rho, times[:, None])
         found.append(np.asarray(a))
         outcomes.append(np.asarray(outcome))
     outcome = np.maximum(*outcomes)
@@ -190,14 +221,14 @@ def _simulate(
     ]
 
 
-def _count(outcome: np.ndarray, series: Series) -> Runs:
+def _count(outcome: np.ndarray, series: Series) -> Count:
     bad = np.argwhere(outcome != Outcome.CONVERGED)
     reason = ""
     if len(bad):
         run, point = bad[0]
         why = Outcome(int(outcome[run, point])).explanation
         reason = f"start {run + 1}, ρ = {series.strength[point]:.3g}: {why}"
-    return Runs(outcome.size, len(bad), reason)
+    return Count(outcome.size, len(bad), reason)
 
 
 def _on_the_way(seq_len: int, rtol: float) -> Callable:
