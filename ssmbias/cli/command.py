@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,11 @@ def interrupted() -> str:
     return f"interrupted{kept}{again}"
 
 
-def typed_command() -> str:
-    """The command as it was typed."""
-    return shlex.join(sys.orig_argv)
-
-
-def repeat_command(program: str) -> str:
-    """The command that does this job again, alone, wherever it ran."""
-    return shlex.join([f"ssmbias-{program}", *HydraConfig.get().overrides.task])
+def command_again(program: str, words: Sequence[str] | None = None) -> str:
+    """The command for a report: that of these words, or the one that does this job again, alone."""
+    return shlex.join(
+        [f"ssmbias-{program}", *(HydraConfig.get().overrides.task if words is None else words)]
+    )
 
 
 def resume_command(config: Any, store: Any = None) -> str:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssmbias.cli import words
-from ssmbias.cli.command import Command, announce, interrupted, resume_command, typed_command
+from ssmbias.cli.command import Command, announce, command_again, interrupted, resume_command
 from ssmbias.cli.program import Program
 from ssmbias.runs.multirun import write_plan, write_status
 
@@ -108,9 +108,9 @@ def _run_job(cfg: DictConfig, work: _Work) -> Ended:
     Command.again = Command.again or resume_command(config, mapping.get("store"))
     if one_of_many:
         write_status(folder, None)
-    ended = _ended(work, config, mapping, folder)
+    ended, reason = _ended(work, config, mapping, folder)
     if one_of_many:
-        write_status(folder, int(ended), ended.content[2])
+        write_status(folder, int(ended), reason)
     return ended
 
 
@@ -125,8 +125,8 @@ def _mapping(cfg: DictConfig, program: Program, typed_in: Path) -> dict[str, Any
     return mapping
 
 
-def _ended(work: _Work, config: Any, mapping: dict[str, Any], folder: Path) -> Ended:
-    """What came of one job."""
+def _ended(work: _Work, config: Any, mapping: dict[str, Any], folder: Path) -> tuple[Ended, str]:
+    """What came of one job, and why if it did not come to its end."""
     # Hydra takes an exception as a reason to drop the jobs still to come: none gets that far.
     program = work.program
     number = int(config.job.num) if config.mode == RunMode.MULTIRUN else 0
@@ -135,10 +135,10 @@ def _ended(work: _Work, config: Any, mapping: dict[str, Any], folder: Path) -> E
     def line(error: BaseException) -> str:
         return words.one_line(error, program.known, program.texts)
 
-    def refused(error: BaseException) -> Ended:
+    def refused(error: BaseException) -> tuple[Ended, str]:
         if work.debug:
             traceback.print_exception(error)
-        return Ended(BAD_INPUT, number, f"error: {which}{line(error)}")
+        return Ended(BAD_INPUT, number, f"error: {which}{line(error)}"), line(error)
 
     try:
         if config.mode != RunMode.MULTIRUN:
@@ -149,13 +149,15 @@ def _ended(work: _Work, config: Any, mapping: dict[str, Any], folder: Path) -> E
     if program.announced:
         announce()
     try:
-        return Ended(work.job(parsed, folder), number, "")
+        return Ended(work.job(parsed, folder), number, ""), ""
     except Refused as error:
         return refused(error.__cause__ or error)
     except Exception as error:
         traceback.print_exc()
-        what = f"{type(error).__name__}: {line(error)}; " if which else ""
-        return Ended(DEFECT, number, f"defect; {which}{what}finished work is kept in {folder}")
+        reason = f"{type(error).__name__}: {line(error)}"
+        said = f"{which}{reason}; " if which else ""
+        ended = Ended(DEFECT, number, f"defect; {said}finished work is kept in {folder}")
+        return ended, reason
 
 
 def _sum_up(folder: Path, program: Program, debug: bool) -> int:
@@ -188,8 +190,8 @@ class NotesMultirun(Callback):
         Command.again = resume_command(config.hydra)
         folder = Path(config.hydra.sweep.dir).absolute()
         with contextlib.suppress(OSError, HydraException):  # Hydra will stumble over it as well
-            jobs = _planned(config.hydra)
-            write_plan(folder, config.hydra.job.config_name, typed_command(), jobs)
+            name = config.hydra.job.config_name
+            write_plan(folder, name, command_again(name, sys.argv[1:]), _planned(config.hydra))
             Command.multirun = folder
         if not _one_by_one(config.hydra):
             announce()

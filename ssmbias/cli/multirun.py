@@ -62,9 +62,11 @@ def sum_up(folder: Path) -> None:
     }
     files = write_multirun(opened.run, outcomes)
     console = make_console()
-    console.print(multirun_table(opened.run, outcomes).terminal())
+    table = multirun_table(opened.run, outcomes)
+    console.print(dataclasses.replace(table, notes=()).terminal())
+    lines = [f"{note.head}: {note.text}\n" for note in table.notes]
     console.print(
-        f"All jobs: {', '.join(map(str, files))}\n"
+        f"{''.join(lines)}All jobs: {', '.join(map(str, files))}\n"
         f"read them: ssmbias.open_multirun({str(opened.run.folder)!r})",
         soft_wrap=True, highlight=False, markup=False,
     )  # fmt: skip

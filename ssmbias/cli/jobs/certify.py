@@ -8,7 +8,7 @@ from pathlib import Path
 from ssmbias.certify.job import CertifyJob, from_mapping, run_job
 from ssmbias.certify.task import CERTIFIED
 from ssmbias.cli import launch
-from ssmbias.cli.command import note_kept, repeat_command
+from ssmbias.cli.command import note_kept, command_again
 from ssmbias.cli.jobs.machine import usable_cores
 from ssmbias.cli.jobs.steps import make_console, steps
 from ssmbias.report.certify_report import write_report
@@ -26,7 +26,7 @@ def job(config: CertifyJob, folder: Path) -> int:
     with steps(console) as tell:
         records = run_job(config, folder, tell)
         tell.now("figures and report")
-        write_report(folder, repeat_command("certify"))
+        write_report(folder, command_again("certify"))
     console.print(terminal_table([certificate_row(record) for record in records]))
     for record in records:
         if record["status"] != CERTIFIED:

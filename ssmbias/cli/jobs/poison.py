@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from ssmbias.cli import launch
-from ssmbias.cli.command import repeat_command
+from ssmbias.cli.command import command_again
 from ssmbias.cli.jobs.machine import set_up_cores, set_up_jax
 from ssmbias.cli.jobs.steps import Steps, make_console, steps
 from ssmbias.poison.full_settings import FullSettings
@@ -32,7 +32,7 @@ def parse(mapping: dict) -> PoisonJob | FullSettings:
 
 def job(config: PoisonJob | FullSettings, folder: Path) -> int:
     console = make_console()
-    command = repeat_command("poison")
+    command = command_again("poison")
     with steps(console) as tell:
         if isinstance(config, PoisonJob):
             run = run_job(config, folder, tell)
