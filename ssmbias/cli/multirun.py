@@ -51,7 +51,7 @@ def open_multirun(folder: str | Path) -> xr.DataTree | pd.DataFrame:
 
 def sum_up(folder: Path) -> None:
     """Show what came of all jobs, and write `summary.csv` and `report.html`."""
-    from ssmbias.cli.jobs.steps import make_console  # noqa: PLC0415  (the reader needs neither)
+    from ssmbias.cli.jobs.console import make_console  # noqa: PLC0415  (the reader needs neither)
     from ssmbias.report.pages.multirun import multirun_table, write_multirun  # noqa: PLC0415
 
     opened = _open(folder)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ssmbias.runs.files import read_json
 from ssmbias.runs.multirun import Job, value_of
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def _folder(job: Job) -> Path:
 def _json(folder: Path, name: str, schema: str) -> dict[str, Any]:
     """A file of results, of the layout that this version writes."""
     path = folder / name
-    if not path.is_file():
-        raise ValueError(f"{path} is missing")
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
     if not str(found.get("schema")).startswith(schema):
         raise ValueError(f"{path} has the layout {found.get('schema')!r}, not {schema}...")
     return found
@@ -68,7 +66,9 @@ def _flat(mapping: Mapping[str, Any], begin: str = "") -> Row:
 
 
 def _evidence(job: Job) -> list[Row]:
-    return list(_json(_folder(job), "results.json", "ssmbias.verify/")["evidence"])
+    from ssmbias.report.pages.verification import evidence_records  # noqa: PLC0415
+
+    return evidence_records(_json(_folder(job), "results.json", "ssmbias.verify/")["evidence"])
 
 
 def _certificates(job: Job) -> list[Row]:

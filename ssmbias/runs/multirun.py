@@ -7,7 +7,6 @@ Everything is read from there, so that it does not matter where, when and by who
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from ssmbias.runs.files import write_json
+from ssmbias.runs.files import read_json, write_json
 
 MULTIRUN_SCHEMA = "ssmbias.multirun/1"
 PLAN_FILE, STATUS_FILE = "jobs.json", "status.json"
@@ -169,10 +168,12 @@ def _plan(folder: Path) -> dict[str, Any] | None:
     path = folder / PLAN_FILE
     if not path.is_file():
         return None
-    plan = _json(path)
-    if plan.get("schema") != MULTIRUN_SCHEMA:
+    plan = read_json(path)
+    schema = plan.get("schema") if isinstance(plan, dict) else None
+    if schema != MULTIRUN_SCHEMA:
         raise ValueError(
-            f"{path}: has the layout {plan.get('schema')!r}, this version reads {MULTIRUN_SCHEMA!r}"
+            f"{path}: has the layout {schema!r}, this version reads {MULTIRUN_SCHEMA!r}; run the "
+            "command again in another folder"
         )
     return plan
 
@@ -222,8 +223,9 @@ def _status(folder: Path) -> tuple[str, str]:
     if not (folder / STATUS_FILE).is_file():
         return ENDED, ""  # by another tool; its results will tell
     try:
-        code, message = (_json(folder / STATUS_FILE).get(key) for key in ("code", "message"))
-    except ValueError as error:
+        status = read_json(folder / STATUS_FILE)
+        code, message = status.get("code"), status.get("message")
+    except (ValueError, AttributeError) as error:
         return UNFINISHED, str(error)
     if not isinstance(code, int):
         return UNFINISHED, "was stopped, or still runs"
@@ -235,13 +237,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError:
         return ""
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); run the command again") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: holds no mapping; run the command again")
-    return found

@@ -70,5 +70,3 @@ def verify(
     if target is not None:
         evidence.write_report(target)
     return evidence
-
-

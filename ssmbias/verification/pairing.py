@@ -101,7 +101,9 @@ def plan(
     changed = {key: value for key, value in (changes or {}).items() if value is not None}
     if "strengths" in changed:
         changed["strengths"] = tuple(as_list(changed["strengths"]))
-    every = _subjects(given or list(SETTINGS), changed, expand=[] if settings is None else as_list(settings))
+    every = _subjects(
+        given or list(SETTINGS), changed, expand=[] if settings is None else as_list(settings)
+    )
     if not given:
         every += offered
     pairs = []
@@ -126,9 +128,7 @@ def plan(
     return Verification(tuple(pairs), rtol, words)
 
 
-def _claims(
-    claims: Any, max_cost: float | None
-) -> tuple[list[Claim], dict[str | Path, Found]]:
+def _claims(claims: Any, max_cost: float | None) -> tuple[list[Claim], dict[str | Path, Found]]:
     """The claims that are asked for, and what the files among them and packages offer."""
     items = as_list(claims)
     if not items:

@@ -127,5 +127,3 @@ def _sources(claim: Claim, subject: Any) -> list[str | Path]:
         else:
             found.append(file)
     return found
-
-

@@ -8,11 +8,12 @@ from pathlib import Path
 from ssmbias.certify.job import CertifyJob, from_mapping, run_job
 from ssmbias.certify.task import CERTIFIED
 from ssmbias.cli import launch
-from ssmbias.cli.command import note_kept, command_again
+from ssmbias.cli.command import command_again, note_kept
+from ssmbias.cli.jobs.console import make_console
 from ssmbias.cli.jobs.machine import usable_cores
-from ssmbias.cli.jobs.steps import make_console, steps
 from ssmbias.report.certify_report import write_report
 from ssmbias.report.certify_tables import certificate_row, terminal_table
+from ssmbias.report.progress import shown
 
 
 def parse(mapping: dict) -> CertifyJob:
@@ -23,9 +24,8 @@ def parse(mapping: dict) -> CertifyJob:
 def job(config: CertifyJob, folder: Path) -> int:
     console = make_console()
     note_kept("finished boxes")
-    with steps(console) as tell:
+    with shown(console=console) as tell:
         records = run_job(config, folder, tell)
-        tell.now("figures and report")
         write_report(folder, command_again("certify"))
     console.print(terminal_table([certificate_row(record) for record in records]))
     for record in records:

@@ -10,8 +10,8 @@ from rich.markdown import Markdown
 
 from ssmbias.cli import launch
 from ssmbias.cli.command import command_again
+from ssmbias.cli.jobs.console import make_console
 from ssmbias.cli.jobs.machine import set_up_cores, set_up_jax
-from ssmbias.cli.jobs.steps import Steps, make_console, steps
 from ssmbias.poison.full_settings import FullSettings
 from ssmbias.poison.job import (
     PoisonJob,
@@ -20,7 +20,9 @@ from ssmbias.poison.job import (
     run_job,
     write_netcdf,
 )
+from ssmbias.poison.runner import Progress
 from ssmbias.poison.summary import judge_all, write_report
+from ssmbias.report.progress import shown
 
 
 def parse(mapping: dict) -> PoisonJob | FullSettings:
@@ -33,10 +35,9 @@ def parse(mapping: dict) -> PoisonJob | FullSettings:
 def job(config: PoisonJob | FullSettings, folder: Path) -> int:
     console = make_console()
     command = command_again("poison")
-    with steps(console) as tell:
+    with shown(console=console) as tell:
         if isinstance(config, PoisonJob):
             run = run_job(config, folder, tell)
-            tell.now("figures and report")
             results = run.results
             write_report(folder, results, run.scan, run.examples, command)
         else:
@@ -51,7 +52,9 @@ def job(config: PoisonJob | FullSettings, folder: Path) -> int:
     return launch.HOLDS if met else launch.VIOLATED
 
 
-def _full(config: FullSettings, folder: Path, tell: Steps, console: Console) -> xr.Dataset:
+def _full(
+    config: FullSettings, folder: Path, tell: Progress | None, console: Console
+) -> xr.Dataset:
     """The experiment at full scale; says first what it takes."""
     from ssmbias.poison.full_run import run_full  # noqa: PLC0415  (of the extra `full`)
 
@@ -61,7 +64,8 @@ def _full(config: FullSettings, folder: Path, tell: Steps, console: Console) -> 
         if not begun:
             console.print(text, soft_wrap=True, highlight=False)
         begun.append(text)
-        tell(done, total, text)
+        if tell:
+            tell(done, total, text)
 
     try:
         results = run_full(config, folder, report)

@@ -7,10 +7,11 @@ from pathlib import Path
 from rich.markdown import Markdown
 
 from ssmbias.cli import launch
+from ssmbias.cli.jobs.console import make_console
 from ssmbias.cli.jobs.machine import set_up_jax
-from ssmbias.cli.jobs.steps import make_console, steps
 from ssmbias.paper.reproduce import reproduce
 from ssmbias.paper.reproduce_config import ReproduceConfig, from_mapping
+from ssmbias.report.progress import shown
 
 
 def parse(mapping: dict) -> ReproduceConfig:
@@ -21,7 +22,7 @@ def parse(mapping: dict) -> ReproduceConfig:
 
 def job(config: ReproduceConfig, folder: Path) -> int:
     console = make_console()
-    with steps(console) as tell:
+    with shown(console=console) as tell:
         summary = reproduce(config, folder, tell, set_up_jax)
     for name in summary["files"]:
         if name.endswith(".md"):

@@ -8,11 +8,10 @@ from types import ModuleType
 
 from ssmbias.cli import launch
 from ssmbias.cli.jobs import progress
+from ssmbias.cli.jobs.console import make_console
 from ssmbias.cli.jobs.machine import set_up_cores, set_up_jax
-from ssmbias.cli.jobs.steps import make_console
 from ssmbias.sweeps.runner import run_sweep, summarise
 from ssmbias.sweeps.settings import SweepJob, from_mapping
-
 
 _REPORTS = {"phase_diagram": "ssmbias.sweeps.phase.diagram"}
 

@@ -5,30 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssmbias.cli import launch
+from ssmbias.cli.jobs.console import make_console
 from ssmbias.cli.jobs.machine import set_up_jax
-from ssmbias.cli.jobs.steps import make_console, steps
-from ssmbias.config import VerifyConfig, from_mapping
-from ssmbias.evidence import Verdict
-from ssmbias.report import load_results, save_figures, verdict_table, write_report
-from ssmbias.verification import check_input, run_verification
+from ssmbias.core.verdict import Verdict
+from ssmbias.report.progress import shown
+from ssmbias.verification import Verification, run_verification
+from ssmbias.verification.job import from_mapping
 
 
-def parse(mapping: dict) -> VerifyConfig:
-    config = from_mapping(mapping)
+def parse(mapping: dict) -> Verification:
     set_up_jax()
-    check_input(config)
-    return config
+    return from_mapping(mapping)
 
 
-def job(config: VerifyConfig, folder: Path) -> int:
+def job(config: Verification, folder: Path) -> int:
     console = make_console()
-    with steps(console) as tell:
+    with shown(console=console) as tell:
         evidence = run_verification(config, folder, tell)
-        tell.now("figures and report")
-        save_figures(folder)
-        report = write_report(folder)
-    results, _ = load_results(folder)
-    console.print(verdict_table(results))
+        report = evidence.write_report(folder)
+    console.print(evidence.table())
     console.print(f"Results, figures and report: {report}", soft_wrap=True, highlight=False)
     violated = any(row.verdict is Verdict.VIOLATED for row in evidence)
     return launch.VIOLATED if violated else launch.HOLDS

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssmbias.core.verdict import Verdict
-from ssmbias.report.table import Badge, Column, Note, Table, Text
+from ssmbias.report.cells import Badge, Column, Note, Text
+from ssmbias.report.table import Table
 
+from ssmbias.core.verdict import Verdict
 from ssmbias.report.page import REPORT_FILE, Section, page, write_page
 from ssmbias.runs.files import write_atomically
 from ssmbias.runs.multirun import ENDED, Job, Multirun
