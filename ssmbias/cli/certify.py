@@ -12,8 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ssmbias.certify.job import DEFAULT_MAPPING, CertifyJob, from_mapping, run_job
 from ssmbias.certify.task import CERTIFIED
 from ssmbias.cli import launch  # pyright: ignore[reportMissingImports]
-from ssmbias.report.certify_report import write_report
-from ssmbias.report.certify_tables import certificate_row, terminal_table
+from ssmbias.report.pages.certificates import certificate_table, write_report
 
 KNOWN = (*DEFAULT_MAPPING, "cluster")
 TEXTS = ("boxes", "delta", "rel")
@@ -38,7 +37,7 @@ def job(config: CertifyJob, folder: Path) -> int:
         bar.update(task, description="figures and report")
         command = shlex.join(["python", "scripts/certify.py", *sys.argv[1:]])
         write_report(folder, command)
-    console.print(terminal_table([certificate_row(record) for record in records]))
+    console.print(dataclasses.replace(certificate_table(records), title=""))
     for record in records:
         if record["status"] != CERTIFIED:
             said = f"{record['status'].upper()}: {record['name']}: {record['reason']}"
