@@ -11,8 +11,7 @@ from ssmbias.cli import launch
 from ssmbias.cli.command import command_again, note_kept
 from ssmbias.cli.jobs.console import make_console
 from ssmbias.cli.jobs.machine import usable_cores
-from ssmbias.report.certify_report import write_report
-from ssmbias.report.certify_tables import certificate_row, terminal_table
+from ssmbias.report.pages.certificates import certificate_table, write_report
 from ssmbias.report.progress import shown
 
 
@@ -27,7 +26,7 @@ def job(config: CertifyJob, folder: Path) -> int:
     with shown(console=console) as tell:
         records = run_job(config, folder, tell)
         write_report(folder, command_again("certify"))
-    console.print(terminal_table([certificate_row(record) for record in records]))
+    console.print(dataclasses.replace(certificate_table(records), title=""))
     for record in records:
         if record["status"] != CERTIFIED:
             said = f"{record['status'].upper()}: {record['name']}: {record['reason']}"
