@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from hydra.errors import HydraException
 
+from ssmbias.runs.mapping import close_name
+
 LAUNCHERS = ("joblib", "ray", "submitit_local", "submitit_slurm")
 
 # A quoted text as it is; else a part without comma or square bracket outside of parentheses.
@@ -46,8 +48,6 @@ def prepared(words: Sequence[str], known: Sequence[str], texts: Sequence[str]) -
 
 def _unknown(key: str, known: Sequence[str]) -> str:
     """What to say about an unknown key."""
-    from ssmbias.sweeps.grid import close_name  # noqa: PLC0415  (takes a while)
-
     close = close_name(key, known)
     hint = f"did you mean {close}? " if close else ""
     return f"{key}: unknown key; {hint}known are {', '.join(known)}"
