@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from ssmbias.cli import words  # pyright: ignore[reportMissingImports]
+from ssmbias.runs.units import OtherLayout
 
 HOLDS, VIOLATED, BAD_INPUT, DEFECT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -219,6 +220,8 @@ def _run_job(
         return Ended(job(config, folder), number, "")
     except Refused as error:
         return refused(error.__cause__ or error)
+    except OtherLayout as error:
+        return refused(error)
     except Exception as error:
         traceback.print_exc()
         what = (
