@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssmbias.config import SETTINGS
 from ssmbias.dynamics import simulate_theorem1
 from ssmbias.metrics import generalization_error
 from ssmbias.models import reference_start
+from ssmbias.subjects import SETTINGS
 
 THEOREM1 = tuple(f"theorem1_{name}" for name in SETTINGS)
 """Names of these cells among those of the experiments."""

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-SCHEMA = "ssmbias.verify/1"
+SCHEMA = "ssmbias.verify/2"
 """What `results.json` calls its layout; docs/results-schema.md describes it."""
 
 CERTIFY_SCHEMA = "ssmbias.certify/1"
