@@ -12,7 +12,7 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -253,12 +253,6 @@ def table_of(rows: Sequence[Row], title: str = "") -> Table:
         group=Column("experiment", lambda row: row.experiment),
         records=[row.fields() for row in rows],
     )
-
-
-def mapping_table(title: str, mapping: Mapping[str, Any], form: Callable[[Any], str]) -> Table:
-    """A table of keys and values without a head."""
-    columns = Column("", heading=True), Column("", form=form, width=1)
-    return Table(columns, [(str(key), value) for key, value in mapping.items()], title)
 
 
 def write_table(

@@ -20,6 +20,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Bool, Float, Int
 
 from ssmbias.core.checks import as_float64, is_concrete, require_int, require_number
+from ssmbias.core.display import displayed
 from ssmbias.core.types import Array, ScalarLike
 from ssmbias.data import LagGram, gram_loss
 from ssmbias.dynamics.descent import linear_gradient
@@ -110,6 +111,7 @@ class DescentLog(NamedTuple):
     recorded: Bool[Array, " log"]
 
 
+@displayed(outcome=Outcome)
 class DescentResult(NamedTuple):
     """Where descent ended, and why.
 

@@ -20,6 +20,7 @@ import optimistix as optx
 from jaxtyping import Bool, Float, Int
 
 from ssmbias.core.checks import is_concrete, require_int
+from ssmbias.core.display import displayed
 from ssmbias.core.types import AnyArray, Array
 from ssmbias.data import LagGram
 from ssmbias.dynamics.flow import coordinates
@@ -101,6 +102,7 @@ class FlowConfig:
         return self.trainable == ("a",) if self.follow_gaps is None else self.follow_gaps
 
 
+@displayed(outcome=Outcome)
 class FlowResult(NamedTuple):
     """Where a flow ended, and why.
 

@@ -18,6 +18,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Bool, Float, Int
 
 from ssmbias.core.checks import as_float64, require_int, require_nonnegative, require_seq_len
+from ssmbias.core.display import displayed
 from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.dynamics.inputs import as_log_gaps
 from ssmbias.dynamics.limit.lanes import Limits, Queue, run_queue
@@ -67,6 +68,7 @@ class LimitConfig:
             require_int("num_lanes", self.num_lanes, minimum=1)
 
 
+@displayed(outcome=Outcome)
 class LimitResult(NamedTuple):
     """Where a run ended, and why.
 

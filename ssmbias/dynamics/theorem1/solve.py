@@ -25,6 +25,7 @@ from ssmbias.core.checks import (
     require_nonnegative,
     require_seq_len,
 )
+from ssmbias.core.display import displayed
 from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.dynamics.inputs import as_log_gaps, as_save_times
 from ssmbias.dynamics.theorem1.lanes import (
@@ -77,6 +78,7 @@ class Theorem1Config:
             require_int("lanes_per_chunk", self.lanes_per_chunk, minimum=1)
 
 
+@displayed(outcome=Outcome)
 class Theorem1Result(NamedTuple):
     """Where a run ended, and why.
 
