@@ -99,7 +99,7 @@ def test_results_stay_pytrees(kind: Any) -> None:
 
 def test_certificates_leave_out_their_proofs() -> None:
     names = [field.name for field in dataclasses.fields(Certificate) if field.repr]
-    values = {name: 1.0 for name in names} | {"certified": True, "reason": "<b>"}
+    values = dict.fromkeys(names, 1.0) | {"certified": True, "reason": "<b>"}
     shown = Certificate(**values, slabs=(), log=b"proof")
     assert [line.split()[0] for line in str(shown).splitlines()[1:]] == names
     assert "proof" not in repr(shown)
