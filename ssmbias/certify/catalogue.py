@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from ssmbias.certify.box import Box, box_around, default_box
 
-__all__ = ["CASES", "STARTS", "Case", "Start", "start_box"]
+__all__ = ["CASES", "STARTS", "Case", "KnownStart", "start_box"]
 
 
-class Start(NamedTuple):
+class KnownStart(NamedTuple):
     """A start of a reference run.
 
     Attributes:
@@ -73,8 +73,8 @@ Bounds = tuple[float, float, float]
 _DELTA_T7 = 0.05 * math.exp(-15)
 _DELTA_T9 = 0.05 * math.exp(-10 * math.log10(200))
 
-STARTS: dict[str, Start] = {
-    "T7 seed 242": Start(
+STARTS: dict[str, KnownStart] = {
+    "T7 seed 242": KnownStart(
         7,
         _DELTA_T7,
         (
@@ -89,7 +89,7 @@ STARTS: dict[str, Start] = {
             5.520411137679004e-05,
         ),
     ),
-    "T7 seed 243": Start(
+    "T7 seed 243": KnownStart(
         7,
         _DELTA_T7,
         (
@@ -104,7 +104,7 @@ STARTS: dict[str, Start] = {
             0.0001343923302107738,
         ),
     ),
-    "T9 seed 342": Start(
+    "T9 seed 342": KnownStart(
         9,
         _DELTA_T9,
         (
@@ -129,7 +129,7 @@ STARTS: dict[str, Start] = {
             0.0002040165333735733,
         ),
     ),
-    "T9 seed 344": Start(
+    "T9 seed 344": KnownStart(
         9,
         _DELTA_T9,
         (

@@ -14,7 +14,7 @@ from typing import Any
 from ssmbias.certify.box import Box, require_flow
 from ssmbias.certify.prover.proof_log import compress, header_lines, record_lines, write_log
 from ssmbias.certify.prover.prove import Node, ProverOptions, prove
-from ssmbias.certify.prover.tube import Slab
+from ssmbias.certify.prover.system import Slab
 from ssmbias.core.display import displayed
 
 __all__ = ["Certificate", "ProverOptions", "certify"]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ssmbias.certify.box import Box
-from ssmbias.certify.prover.tube import Slab
+from ssmbias.certify.prover.system import Slab
 
 __all__ = ["Sample", "box_points", "clean_error", "follow", "outside", "poisoned_errors"]
 
@@ -164,7 +164,7 @@ def outside(sample: Sample, slabs: Sequence[Slab], *, tolerance: float = 1e-9) -
         the integration.
 
     Example:
-      >>> from ssmbias.certify.prover.tube import Cuts
+      >>> from ssmbias.certify.prover.system import Cuts
       >>> box = np.array([[1.0, 0.0, 3.0], [2.0, 0.1, 3.0]])  # g, w, μ_3
       >>> slab = Slab((0.1, 0.2), box, box + [[0.0], [1.0]], Cuts(0.0, 0.0, 1, 1))
       >>> clock, mu, w = np.array([0.15, 0.15, 0.25]), np.full((3, 1), 3.0), np.zeros(3)

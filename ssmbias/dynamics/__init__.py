@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from ssmbias.dynamics.descent.adaptive_step import adaptive_step
+from ssmbias.dynamics.descent.config import DescentConfig
 from ssmbias.dynamics.descent.keras_adam import keras_adam
-from ssmbias.dynamics.descent.solve import (
-    DescentConfig,
-    DescentLog,
-    DescentResult,
-    descend,
-    gradient_descent,
-)
-from ssmbias.dynamics.flow.solve import FlowConfig, FlowResult, gradient_flow
+from ssmbias.dynamics.descent.result import DescentLog, DescentResult
+from ssmbias.dynamics.descent.solve import descend, gradient_descent
+from ssmbias.dynamics.flow.result import FlowConfig, FlowResult
+from ssmbias.dynamics.flow.solve import gradient_flow
 from ssmbias.dynamics.limit.solve import LimitConfig, LimitResult, theorem1_limit
-from ssmbias.dynamics.theorem1.solve import Theorem1Config, Theorem1Result, simulate_theorem1
+from ssmbias.dynamics.theorem1.result import Theorem1Config, Theorem1Result
+from ssmbias.dynamics.theorem1.solve import simulate_theorem1
 from ssmbias.dynamics.trajectory import Outcome, Trajectory
 
 __all__ = [

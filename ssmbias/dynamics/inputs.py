@@ -11,6 +11,7 @@ from jaxtyping import Float
 from ssmbias.core.checks import as_float64, is_concrete, require_nonnegative
 from ssmbias.core.types import Array
 from ssmbias.data import LagGram
+from ssmbias.models import DiagonalSSM
 
 
 def as_log_gaps(value: Any, *, ndim: int = 1, name: str = "log_gaps") -> Float[Array, "..."]:
@@ -61,3 +62,18 @@ def require_statistics(data: LagGram) -> LagGram:
             "take ssmbias.data.lag_gram of sequences of length 3 or more"
         )
     return LagGram(gram, response)
+
+
+def require_trainable(trainable: Any) -> None:
+    """Raise `ValueError` unless `trainable` is a tuple of parameters of a student, each once."""
+    leaves = DiagonalSSM._fields
+    if (
+        not isinstance(trainable, tuple)
+        or not trainable
+        or len(set(trainable)) != len(trainable)
+        or not set(trainable) <= set(leaves)
+    ):
+        raise ValueError(
+            f"trainable={trainable!r}: name some of 'a', 'b', 'c', each once, as a tuple "
+            "such as ('a',)"
+        )

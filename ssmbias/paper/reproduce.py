@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ssmbias.config import SETTINGS
 from ssmbias.core.checks import require_x64
 from ssmbias.dynamics import Outcome
 from ssmbias.paper.cells import THEOREM1, Arrays, Job, ReplayJob, replay_job
@@ -32,6 +31,7 @@ from ssmbias.report.table import table_of, write_table
 from ssmbias.runs.files import write_json
 from ssmbias.runs.provenance import git_commit, hardware, versions
 from ssmbias.statistics.paired import compare_arms, interval_of_mean
+from ssmbias.subjects import SETTINGS
 from ssmbias.verification import Progress
 
 STOPPING, CONVERGENCE = "paper's stopping rule", "convergence"

@@ -19,6 +19,7 @@ from ssmbias.statistics.paired import (
     effect_size,
     fraction_interval,
     interval_of_mean,
+    require_pairs,
 )
 
 # Differences of accuracies that agree to this many decimals of a point are equal: what is left
@@ -111,22 +112,12 @@ def compare(
     """
     single = any(np.asarray(x).dtype == np.float32 for x in (treated, control))
     treated, control = _accuracies("treated", treated), _accuracies("control", control)
-    usable = np.asarray(usable)
-    if usable.dtype != np.bool_:
-        raise ValueError(f"usable has dtype {usable.dtype}: pass booleans, such as outcome == 0")
-    if not treated.shape == control.shape == usable.shape:
-        raise ValueError(
-            f"treated, control and usable have shapes {treated.shape}, {control.shape} and "
-            f"{usable.shape}: pass one entry a seed in each"
-        )
-    for name, values in (("treated", treated), ("control", control)):
-        wrong = usable & ~((values >= 0) & (values <= 1))
-        if wrong.any():
-            index = int(np.flatnonzero(wrong)[0])
-            raise ValueError(
-                f"{name}[{index}]={values[index]!r}: a usable accuracy must lie in 0..1; set "
-                "usable to False where a run failed"
-            )
+    (treated, control), usable = require_pairs(
+        {"treated": treated, "control": control},
+        usable,
+        lambda values: (values >= 0) & (values <= 1),
+        "a usable accuracy must lie in 0..1",
+    )
     points = np.round(100.0 * (treated[usable] - control[usable]), _DECIMALS[single])
     interval = interval_of_mean(points, seed=seed, confidence=confidence)
     num_lower = int(np.sum(points < 0))

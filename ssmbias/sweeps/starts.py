@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ssmbias.dynamics.theorem1.solve import is_near_tie
+from ssmbias.dynamics.theorem1.start import is_near_tie
 from ssmbias.dynamics.trajectory import Outcome
 from ssmbias.models import reference_start
 

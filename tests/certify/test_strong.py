@@ -3,16 +3,16 @@
 import math
 from pathlib import Path
 
-import certify_tampering as tampering
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from certify import tampering
 
 from ssmbias.certify import check
 from ssmbias.certify.box import default_box, require_flow
 from ssmbias.certify.catalogue import CASES
 from ssmbias.certify.certificate import ProverOptions, certify
-from ssmbias.certify.check.__main__ import _theorem
+from ssmbias.certify.check.__main__ import theorem
 from ssmbias.certify.prover.entry import entry_box
 from ssmbias.certify.samples import box_points, follow, outside
 from ssmbias.certify.second_check import recheck
@@ -107,11 +107,11 @@ def test_both_checkers_prove_the_same(certificates, proof, lines):
         # `recheck` reports its own bound, which the claim has to allow for.
         sign = -1 if name.endswith("lower") else 1
         assert sign * getattr(other, name) <= sign * claim
-    text = _theorem(report)
+    text = theorem(report)
     assert "limit of the poisoned flow" in text
     assert "as rho -> infinity" in text
     assert "inf," not in text
-    assert "infinity" not in _theorem(report._replace(strength=1.0))
+    assert "infinity" not in theorem(report._replace(strength=1.0))
 
 
 def test_the_jump_leaves_the_gaps_alone():

@@ -7,8 +7,8 @@ import itertools
 import os
 from pathlib import Path
 
-import certify_tampering as tampering
 import pytest
+from certify import tampering
 
 from ssmbias.certify import certify, check, recheck
 from ssmbias.certify.box import Box, default_box

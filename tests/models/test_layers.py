@@ -10,42 +10,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models.layer_cases import CASES, CHANNELS, INPUT, LENGTH, all_cases, drawn, jit
 from scipy.signal import cont2discrete
 
 from ssmbias.models.layers import lru, mamba2, s4d
+from ssmbias.models.networks.groups import parameter_groups
 
-CHANNELS, STATES, LENGTH = 4, 6, 37
-# Names, layers and options; the time steps of S4D are long enough to see its decay.
-CASES: dict[str, tuple[ModuleType, dict[str, Any]]] = {
-    "s4d-lin": (s4d, {"dt_min": 0.02, "dt_max": 0.3}),
-    "s4d-real": (s4d, {"variant": "real", "dt_max": 1.0}),
-    "lru": (lru, {}),
-    "mamba2": (mamba2, {"head_dim": 2}),
-}
-# Small shapes, many programs: compile them with little optimisation.
-COMPILER = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-jit = functools.partial(jax.jit, compiler_options=COMPILER)
 RUN: dict[ModuleType, Any] = {
     s4d: jit(s4d.apply, static_argnames="method"),
     lru: jit(lru.apply, static_argnames="method"),
     mamba2: jit(mamba2.apply, static_argnames=("method", "chunk")),
 }
 FINAL = {module: jit(module.final) for module in (s4d, lru, mamba2)}
-INPUT = np.random.default_rng(0).normal(size=(LENGTH, CHANNELS))
 # Below a thousand roundings of relative size 1e-16, measured against the largest output.
 ROUNDING = 1e-12
-all_cases = pytest.mark.parametrize("case", CASES)
 # Real modes share the code of complex ones but for two branches, which the references cover.
 fewer_by_default = pytest.mark.parametrize(
     "case", [pytest.param(c, marks=[pytest.mark.slow] * (c == "s4d-real")) for c in CASES]
 )
-
-
-@functools.cache
-def drawn(case: str) -> Any:
-    module, options = CASES[case]
-    params = jit(lambda key: module.init(key, CHANNELS, STATES, **options))(jax.random.key(3))
-    return jax.tree.map(np.asarray, params)
 
 
 def deviation(got: Any, expected: Any) -> float:
@@ -55,8 +37,6 @@ def deviation(got: Any, expected: Any) -> float:
 
 
 # References
-
-
 def dense_s4d(params: s4d.S4DParams, u: np.ndarray, rule: str = "zoh") -> np.ndarray:
     """Dense real systems of SciPy, one per channel; a complex mode is a 2 by 2 block."""
     y = np.zeros_like(u)
@@ -269,59 +249,6 @@ def test_maps_over_parameters_and_sequences(case) -> None:
     assert deviation(mapped[0], mapped[1]) > 0.1
 
 
-def test_starts_of_s4d() -> None:
-    params = jit(lambda key: s4d.init(key, 200, 64))(jax.random.key(0))
-    dt = np.exp(np.asarray(params.log_dt))
-    assert np.all((dt >= 0.001) & (dt <= 0.1))
-    # Log-uniform: 200 draws have their median within 5 sd (5 * 0.035 of the span) of the middle.
-    assert abs(np.median(params.log_dt) - np.log(0.01)) < 0.18 * np.log(100)
-    np.testing.assert_allclose(-np.exp(params.log_a_re), -0.5)
-    np.testing.assert_allclose(params.a_im[3], np.pi * np.arange(32))
-    # 6400 draws: the sd is known to 0.9 %.
-    for leaf in (params.c_re, params.c_im):
-        assert abs(np.std(leaf) - np.sqrt(0.5)) < 0.05 * np.sqrt(0.5)
-    options = {"variant": "real", "d_scale": 0, "c_scale": 2}
-    real = jit(lambda key: s4d.init(key, 200, 64, **options))(jax.random.key(0))
-    np.testing.assert_allclose(-np.exp(real.log_a_re[7]), -1 - np.arange(64))
-    assert abs(np.std(real.c_re) - 2) < 0.05
-    assert not np.any(real.d)
-
-
-def test_starts_of_lru() -> None:
-    options = {"r_min": 0.4, "r_max": 0.9, "max_phase": 0.3, "b_scale": 0.1}
-    params = jit(lambda key: lru.init(key, 5, 2000, **options))(jax.random.key(0))
-    radius, phase = np.exp(-np.exp(params.nu)), np.exp(params.theta)
-    assert 0.4 <= radius.min() < 0.41
-    assert 0.89 < radius.max() <= 0.9
-    assert 0 < phase.min() < 0.01
-    assert 0.29 < phase.max() <= 0.3
-    # Uniform by area: 2000 draws of variance (0.81 - 0.16)^2 / 12 have an error of 0.0042.
-    assert abs(np.mean(radius**2) - 0.485) < 0.021
-    assert abs(np.mean(radius) - 0.65) > 0.01  # control: uniform by radius
-    # 10 000 draws: the sd is known to 0.7 %.
-    for leaf, sd in ((params.b_im, 0.1 / np.sqrt(4000)), (params.c_re, 1 / np.sqrt(2000))):
-        assert abs(np.std(leaf) / sd - 1) < 0.04
-
-
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
-def test_logs_of_lru_are_finite_at_the_ends(dtype, monkeypatch) -> None:
-    for end in (0.0, 1.0):
-        monkeypatch.setattr(
-            jax.random, "uniform", lambda key, shape, dtype, end=end: jnp.full(shape, end, dtype)
-        )
-        for radii in ((0.0, 1.0), (1.0, 1.0), (0.0, 1e-30)):
-            params = lru.init(
-                jax.random.key(0),
-                1,
-                2,
-                r_min=radii[0],
-                r_max=radii[1],
-                max_phase=1e-38,
-                dtype=dtype,
-            )
-            assert all(np.all(np.isfinite(leaf)) for leaf in params)
-
-
 def test_hold_is_exact_for_short_steps() -> None:
     # K_0 = 2 Re sum C dt (1 + z/2 + z^2/6 + ...) with |z| < 1e-7: two terms suffice.
     params = drawn("s4d-lin")._replace(log_dt=np.full(CHANNELS, np.log(1e-8)))
@@ -335,97 +262,15 @@ def test_hold_is_exact_for_short_steps() -> None:
     assert np.max(np.abs(naive / expected - 1)) > 1e-10  # control: cancellation
     # Where the series takes over nothing jumps: expm1 and series within 1e-5 * 1e-16 / 1e-5.
     z = jnp.array([0.99e-5, 1.01e-5])
-    value, slope = jit(jax.vmap(jax.value_and_grad(s4d._hold)))(z)
+    value, slope = jit(jax.vmap(jax.value_and_grad(s4d.hold)))(z)
     np.testing.assert_allclose(value, 1 + z / 2 + z**2 / 6, rtol=1e-15)
     np.testing.assert_allclose(slope, 0.5 + z / 3, rtol=1e-9)
 
 
 @all_cases
 def test_groups(case) -> None:
-    module, _ = CASES[case]
-    labels = module.groups(drawn(case))
+    labels = parameter_groups(drawn(case))
     assert jax.tree.structure(labels) == jax.tree.structure(drawn(case))
     special = {name for name, label in labels._asdict().items() if label == "ssm"}
     expected = {"s4d-lin": {"log_dt", "log_a_re", "a_im"}, "s4d-real": {"log_dt", "log_a_re"}}
     assert special == expected.get(case, set())
-
-
-KEY = jax.random.key(0)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda m: m.init(KEY, 0, 4), "channels=0"),
-        (lambda m: m.init(KEY, 64, -2), "state_dim=-2"),
-        (lambda m: m.init(KEY, 64, 2.0), "state_dim=2.0"),
-        (lambda m: m.init(KEY, 64, 4, colour="red"), "colour='red'"),
-        (lambda m: m.init(KEY, 64, 4, dtype="float16"), "dtype='float16'"),
-        (lambda m: m.init(KEY, 64, 4, dtype="nonsense"), "dtype='nonsense'"),
-    ],
-)
-@pytest.mark.parametrize("module", [s4d, lru, mamba2])
-def test_bad_sizes_and_options_are_named(module, make, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        make(module)
-
-
-@pytest.mark.parametrize(
-    ("module", "options", "message"),
-    [
-        (s4d, {"state_dim": 5}, "state_dim=5"),
-        (s4d, {"variant": "legs"}, "variant='legs'"),
-        (s4d, {"dt_min": 0}, "dt_min=0"),
-        (s4d, {"dt_min": 0.1, "dt_max": 0.01}, "dt_max=0.01"),
-        (s4d, {"c_scale": "1"}, "c_scale='1'"),
-        (lru, {"r_min": -0.1}, "r_min=-0.1"),
-        (lru, {"r_min": 0.5, "r_max": 0.4}, "r_min=0.5"),
-        (lru, {"r_max": 1.1}, "r_max=1.1"),
-        (lru, {"max_phase": 0}, "max_phase=0"),
-        (lru, {"b_scale": float("nan")}, "b_scale=nan"),
-        (mamba2, {"head_dim": 3}, "head_dim=3"),
-        (mamba2, {"expand": 0}, "expand=0"),
-        (mamba2, {"conv_width": 0}, "conv_width=0"),
-    ],
-)
-def test_bad_options_of_a_layer_are_named(module, options, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        module.init(KEY, **{"channels": 4, "state_dim": 4, **options})
-
-
-@pytest.mark.parametrize(
-    ("u", "message"),
-    [
-        (np.ones((3, CHANNELS), int), "dtype int64"),
-        (np.ones((3, CHANNELS), complex), "dtype complex128"),
-        ([[1.0] * CHANNELS], "list"),
-        (np.ones(CHANNELS), r"shape \(4,\)"),
-        (np.ones((2, 3, CHANNELS)), "map over sequences with jax.vmap"),
-        (np.ones((3, CHANNELS + 1)), "the layer has 4 channels"),
-        (np.ones((0, CHANNELS)), "at least one element"),
-    ],
-)
-@all_cases
-def test_bad_sequences_are_named(case, u, message) -> None:
-    module, _ = CASES[case]
-    for function in (module.apply, module.final):
-        with pytest.raises(ValueError, match=message):
-            function(drawn(case), u)
-
-
-@all_cases
-def test_bad_methods_and_foreign_parameters_are_named(case) -> None:
-    module, _ = CASES[case]
-    with pytest.raises(ValueError, match="method='magic'"):
-        module.apply(drawn(case), INPUT, method="magic")
-    for function in (module.apply, module.final):
-        with pytest.raises(ValueError, match="params: dict"):
-            function(drawn(case)._asdict(), INPUT)
-    with pytest.raises(ValueError, match="params: tuple"):
-        module.groups(tuple(drawn(case)))
-    if module is mamba2:
-        with pytest.raises(ValueError, match="chunk=0"):
-            module.apply(drawn(case), INPUT, chunk=0)
-    else:
-        with pytest.raises(ValueError, match="length=0"):
-            module.kernel(drawn(case), 0)

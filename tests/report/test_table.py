@@ -59,7 +59,7 @@ def test_csv_keeps_every_digit_and_all_columns() -> None:
         (200, set()),
         (78, {"compared"}),
         (60, {"compared", "interval"}),
-        (40, {"compared", "interval", "error"}),
+        (32, {"compared", "interval", "error"}),
     ],
 )
 def test_columns_are_left_out_before_digits(width: int, missing: set[str]) -> None:

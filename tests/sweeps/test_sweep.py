@@ -73,7 +73,7 @@ def test_points_are_what_their_labels_say(data):
         at = data.sel(seed=seed, strength=strength, relative_gap=ratio, init_scale=scale)
         inputs = jnp.asarray(start.a), jnp.float64(start.log_gap), jnp.float64(strength)
         limit = one(*inputs)
-        # Last bits of two compiled programs (tests/test_limit.py).
+        # Last bits of two compiled programs (tests/dynamics/limit/test_limit.py).
         np.testing.assert_allclose(at.a, limit.a, rtol=0, atol=1e-13)
         assert float(at.error) == pytest.approx(float(ssmbias.generalization_error(limit.a)), 1e-11)
         # The tolerances of both engines, 3e-11 and 1e-10 a step.

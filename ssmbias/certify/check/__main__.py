@@ -43,7 +43,8 @@ def _side(low: float, high: float) -> str:
     return f"[{_decimal(low, True, few)}, {_decimal(high, False, few)}]"
 
 
-def _theorem(r: Report) -> str:
+def theorem(r: Report) -> str:
+    """What a valid file proves, in words."""
     names = ["a_2", "a_1 - a_2", *(f"a_2 - a_{j}" for j in range(3, r.state_dim + 1))]
     flow = STRONG if r.strength == math.inf else FLOW
     return TEXT.format(
@@ -72,7 +73,7 @@ def main() -> int:
     if not report.valid:
         print(f"not a proof: line {report.line}: {report.reason}", file=sys.stderr)
         return 1
-    print(_theorem(report))
+    print(theorem(report))
     return 0
 
 

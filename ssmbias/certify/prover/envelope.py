@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssmbias.certify.prover.tube import Slab
+from ssmbias.certify.prover.system import Slab
 from ssmbias.certify.samples import Sample
 
 __all__ = ["curves", "envelope", "shown_gaps"]

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssmbias.certify.prover.rates import Array, System, power, power_bound
-from ssmbias.certify.prover.tube import Slab
+from ssmbias.certify.prover.rates import power_bound
+from ssmbias.certify.prover.system import Array, Slab, System, power
 
 _PIECES = 64
 _MARGIN = 1e-9

@@ -13,8 +13,9 @@ from typing import Any
 from ssmbias.certify.box import Box
 from ssmbias.certify.prover.entry import clean_bound, entry_box
 from ssmbias.certify.prover.limits import LimitBounds, limit_bounds
-from ssmbias.certify.prover.rates import System
-from ssmbias.certify.prover.tube import Plan, Slab, walk_tube
+from ssmbias.certify.prover.slab import Plan
+from ssmbias.certify.prover.system import Slab, System
+from ssmbias.certify.prover.tube import walk_tube
 
 _BITS = 28
 Progress = Callable[[str], object]

@@ -32,7 +32,7 @@ class Gradient(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Problem:
+class DescentProblem:
     """Functions of all lanes at once.
 
     Attributes:
@@ -84,7 +84,7 @@ class Log(NamedTuple):
     num: Int[Array, ""]
 
 
-class Run(NamedTuple):
+class DescentRun(NamedTuple):
     """State of all lanes at the end of a phase; `steps` counts the phase's updates."""
 
     params: Any
@@ -105,7 +105,7 @@ class _Carry(NamedTuple):
 
 
 def run_phases(
-    problem: Problem,
+    problem: DescentProblem,
     optimizer: optax.GradientTransformation,
     params: Any,
     optimizer_state: Any,
@@ -113,7 +113,7 @@ def run_phases(
     step_size: Float[Array, " lane"],
     phases: Phases,
     logging: Logging,
-) -> Run:
+) -> DescentRun:
     """All phases, one after another; every leaf of the result has a leading phase axis.
 
     A lane enters a phase if the one before ended at its tolerance, or had none (-inf) and ran its
@@ -122,7 +122,7 @@ def run_phases(
     update = _batched_update(problem, optimizer)
     entered = jnp.ones(step_size.shape, bool)
 
-    def phase(carry: tuple[Any, Any, Array], limits: Phases) -> tuple[Any, Run]:
+    def phase(carry: tuple[Any, Any, Array], limits: Phases) -> tuple[Any, DescentRun]:
         params, state, entered = carry
         run = _run_phase(problem, update, params, state, data, step_size, entered, limits, logging)
         without_tolerance = jnp.isneginf(limits.loss_tol) & (run.outcome != Outcome.FAILED)
@@ -133,7 +133,7 @@ def run_phases(
     return jax.lax.scan(phase, (params, optimizer_state, entered), phases)[1]
 
 
-def _batched_update(problem: Problem, optimizer: optax.GradientTransformation) -> Callable:
+def _batched_update(problem: DescentProblem, optimizer: optax.GradientTransformation) -> Callable:
     """The optimiser's update, over lanes."""
     extended = optax.with_extra_args_support(optimizer)
 
@@ -156,7 +156,7 @@ def _batched_update(problem: Problem, optimizer: optax.GradientTransformation) -
 
 
 def _run_phase(
-    problem: Problem,
+    problem: DescentProblem,
     update: Callable,
     params: Any,
     state: Any,
@@ -165,7 +165,7 @@ def _run_phase(
     entered: Array,
     limits: Phases,
     logging: Logging,
-) -> Run:
+) -> DescentRun:
     def look(params: Any, reached: Array | None) -> tuple[Gradient, Array]:
         """The gradient, and which lanes are to go on from here."""
         at = problem.gradient(params, data)
@@ -244,7 +244,7 @@ def _run_phase(
     reached = entered & ~end.active
     outcome = jnp.where(reached, int(Outcome.CONVERGED), int(Outcome.MAX_STEPS))
     outcome = jnp.where(jnp.isfinite(loss), outcome, int(Outcome.FAILED)).astype(jnp.int32)
-    return Run(end.params, end.optimizer_state, loss, outcome, end.steps, log)
+    return DescentRun(end.params, end.optimizer_state, loss, outcome, end.steps, log)
 
 
 def _where(mask: Array, new: Any, old: Any, lane_axis: int) -> Any:

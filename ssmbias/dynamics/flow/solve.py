@@ -8,288 +8,26 @@ L-stable, because poison makes the flow stiff.
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
-from ssmbias.core.checks import is_concrete, require_int
-from ssmbias.core.display import displayed
+from ssmbias.core.checks import is_concrete
 from ssmbias.core.types import AnyArray, Array
 from ssmbias.data import LagGram
 from ssmbias.dynamics.flow import coordinates
 from ssmbias.dynamics.flow.coordinates import GapFrame, GapState
+from ssmbias.dynamics.flow.result import FlowConfig, FlowResult
+from ssmbias.dynamics.flow.run import FlowProblem, FlowState, model_of, run_flow
 from ssmbias.dynamics.inputs import as_log_gaps, as_save_times, require_statistics
 from ssmbias.dynamics.trajectory import Outcome, Trajectory
 from ssmbias.models import DiagonalSSM
 from ssmbias.models.ssm import require_ssm
 
-_EPS = float(np.finfo(np.float64).eps)
-_LEAVES = ("a", "b", "c")
-_RESOLVED = float(np.sqrt(_EPS))
-_NO_HORIZON = 1e18
-# Chord iterations with a Jacobian for each step. Diffrax's default (one Jacobian for the whole
-# step, few iterations) gives up at these tolerances and halves the step twenty times as often.
-_SOLVER = diffrax.Kvaerno5(root_finder=diffrax.with_stepsize_controller_tols(optx.Chord)())
-# Landings repeat part of a step of the run, often a stiff one. The Cauchy criterion asks that an
-# iteration change nothing beyond the tolerance, which for a stiff step is below rounding, and
-# can then reject step after step. The rate of convergence is a criterion that can be met.
-_LANDING_SOLVER = diffrax.Kvaerno5(
-    root_finder=diffrax.with_stepsize_controller_tols(optx.Chord)(cauchy_termination=False)
-)
-_EXPLICIT_SOLVER = diffrax.Tsit5()
-
-
-@dataclass(frozen=True)
-class FlowConfig:
-    """Static choices of `gradient_flow`.
-
-    Attributes:
-      trainable: which of "a", "b", "c" move; the others stay as they start.
-      follow_gaps: integrate log-gaps instead of entries; possible where only "a" is trained and
-        all products b_j c_j agree. `None` does so exactly when `trainable` is ("a",).
-      rtol: relative tolerance of one step; for gaps it is relative to the gap itself.
-      atol: absolute tolerance in units of the largest trained entry of the start.
-      loss_tol: the run has converged when the loss is at most this.
-      horizon: physical time at which the run is stopped at the latest.
-      max_steps: number of steps after which the run is stopped.
-      stiff: take the implicit solver, which strong poison, small starts and long times call for.
-        Otherwise an explicit one (Tsit5), whose steps the largest curvature bounds, but which
-        compiles several times faster.
-    """
-
-    trainable: tuple[str, ...] = ("a",)
-    follow_gaps: bool | None = None
-    rtol: float = 1e-12
-    atol: float = 1e-12
-    loss_tol: float = 1e-26
-    horizon: float = _NO_HORIZON
-    max_steps: int = 16_384
-    stiff: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse contradictory or impossible choices."""
-        unknown = [leaf for leaf in self.trainable if leaf not in _LEAVES]
-        if (
-            not isinstance(self.trainable, tuple)
-            or unknown
-            or not self.trainable
-            or len(set(self.trainable)) != len(self.trainable)
-        ):
-            raise ValueError(
-                f"trainable={self.trainable!r}: name some of 'a', 'b', 'c', each once, "
-                "as a tuple such as ('a',)"
-            )
-        if self.follow_gaps and self.trainable != ("a",):
-            raise ValueError(
-                f"follow_gaps=True with trainable={self.trainable!r}: log-gaps close on "
-                "themselves only where 'a' alone is trained; leave follow_gaps unset"
-            )
-        for name in ("rtol", "atol", "loss_tol", "horizon"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}: must be greater than 0")
-        require_int("max_steps", self.max_steps, minimum=1)
-
-    @property
-    def uses_gaps(self) -> bool:
-        """Whether log-gaps are the coordinates."""
-        return self.trainable == ("a",) if self.follow_gaps is None else self.follow_gaps
-
-
-@displayed(outcome=Outcome)
-class FlowResult(NamedTuple):
-    """Where a flow ended, and why.
-
-    Attributes:
-      model: final student, entries in the order of the start.
-      loss: final training loss.
-      outcome: an `Outcome` code.
-      time: physical time at the end.
-      num_steps: steps of the solver, rejected ones included.
-      trajectory: states at `save_times`, or `None`.
-    """
-
-    model: DiagonalSSM
-    loss: Float[Array, ""]
-    outcome: Int[Array, ""]
-    time: Float[Array, ""]
-    num_steps: Int[Array, ""]
-    trajectory: Trajectory | None
-
-    @property
-    def converged(self) -> Bool[Array, "..."]:
-        """Whether the run ended at the loss tolerance."""
-        return self.outcome == Outcome.CONVERGED
-
-
-class _Problem(NamedTuple):
-    """What every callback of the solver sees: the data, and what does not move."""
-
-    data: LagGram
-    frame: GapFrame | DiagonalSSM
-    atol: Array
-
-
-class _State(NamedTuple):
-    """Moving coordinates (gap coordinates, or the trained leaves by name) and physical time."""
-
-    theta: Any
-    time: Array
-
-
-def _model(theta: Any, frame: GapFrame | DiagonalSSM) -> DiagonalSSM:
-    if isinstance(frame, GapFrame):
-        return DiagonalSSM(coordinates.entries(theta, frame), frame.b, frame.c)
-    return frame._replace(**theta)
-
-
-def _rate(
-    model: DiagonalSSM,
-    frame: GapFrame | DiagonalSSM,
-    at: coordinates.Force,
-    trainable: tuple[str, ...],
-) -> Any:
-    """dθ/dt in the moving coordinates under a force."""
-    if isinstance(frame, GapFrame):
-        return coordinates.gap_velocity(model.a, frame, at)
-    return coordinates.velocity(model, at, trainable)
-
-
-def _is_stalled(state: _State, problem: _Problem, trainable: tuple[str, ...]) -> Array:
-    """Whether every coordinate's rate is at the rounding level of its own terms."""
-    frame, data = problem.frame, problem.data
-    model = _model(state.theta, frame)
-    rate = _rate(model, frame, coordinates.force(model, data), trainable)
-    magnitude = DiagonalSSM(*map(jnp.abs, model))
-    sizes = jax.tree.map(lambda x: jnp.abs(x) if x.ndim else x, frame)
-    if isinstance(frame, GapFrame):
-        sizes = frame._replace(b=jnp.abs(frame.b), c=jnp.abs(frame.c))
-    noise = _rate(magnitude, sizes, coordinates.force_rounding(model, data), trainable)
-    quiet = jax.tree.map(lambda r, n: jnp.all(jnp.abs(r) <= jnp.abs(n)), rate, noise)
-    return jnp.all(jnp.stack(jax.tree.leaves(quiet)))
-
-
-def _solve(
-    problem: _Problem, start: _State, config: FlowConfig, keep_steps: bool
-) -> diffrax.Solution:
-    """Run on the curvature clock until an event; the end and, if asked, all steps are saved."""
-    trainable = config.trainable
-
-    def field(s: Any, state: _State, problem: _Problem) -> _State:
-        model = _model(state.theta, problem.frame)
-        at = coordinates.force(model, problem.data)
-        clock = coordinates.curvature_scale(model, at, problem.data, trainable)
-        clock = jnp.maximum(clock, 1e-290)
-        rate = _rate(model, problem.frame, at, trainable)
-        return _State(jax.tree.map(lambda r: r / clock, rate), 1.0 / clock)
-
-    def is_over(s: Any, state: _State, problem: _Problem, **_: Any) -> Array:
-        loss = coordinates.loss(_model(state.theta, problem.frame), problem.data)
-        over = (loss <= config.loss_tol) | ~jnp.isfinite(loss) | (state.time >= config.horizon)
-        return over | _is_stalled(state, problem, trainable)
-
-    return diffrax.diffeqsolve(
-        diffrax.ODETerm(field),
-        _SOLVER if config.stiff else _EXPLICIT_SOLVER,
-        t0=0.0,
-        t1=1e300,
-        dt0=1e-3,
-        y0=start,
-        args=problem,
-        saveat=diffrax.SaveAt(
-            subs=[diffrax.SubSaveAt(t1=True)]
-            + [diffrax.SubSaveAt(t0=True, steps=True)] * keep_steps
-        ),
-        stepsize_controller=diffrax.PIDController(rtol=config.rtol, atol=problem.atol),
-        event=diffrax.Event(is_over),
-        max_steps=config.max_steps,
-        throw=False,
-    )
-
-
-def _land(problem: _Problem, steps: _State, time: Array, end: Array, config: FlowConfig) -> _State:
-    """The state at a physical time: from the last accepted step before it, integrate over.
-
-    An accepted step is longer than what is left to go, so this costs a step or two and has the
-    accuracy of the run itself, which interpolation between steps would not.
-    """
-    index = jnp.clip(jnp.searchsorted(steps.time, time, side="right") - 1, 0, None)
-    left = jax.tree.map(lambda x: x[index], steps)
-    duration = jnp.where(time < end, time - left.time, 0.0)
-    trainable = config.trainable
-
-    def field(x: Any, theta: Any, args: tuple[_Problem, Array]) -> Any:
-        problem, duration = args
-        model = _model(theta, problem.frame)
-        rate = _rate(model, problem.frame, coordinates.force(model, problem.data), trainable)
-        return jax.tree.map(lambda r: r * duration, rate)
-
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(field),
-        _LANDING_SOLVER if config.stiff else _EXPLICIT_SOLVER,
-        t0=0.0,
-        t1=1.0,
-        dt0=1.0,
-        y0=left.theta,
-        args=(problem, duration),
-        stepsize_controller=diffrax.PIDController(rtol=config.rtol, atol=problem.atol),
-        max_steps=256,
-        throw=False,
-    )
-    assert solution.ys is not None
-    landed = solution.result == diffrax.RESULTS.successful
-    theta = jax.tree.map(lambda x: jnp.where(landed, x[-1], jnp.nan), solution.ys)
-    return _State(theta, left.time + duration)
-
-
-@functools.partial(jax.jit, static_argnames=("config",))
-def _run(
-    problem: _Problem, start: _State, save_times: Array | None, config: FlowConfig
-) -> tuple[_State, Array, Array, _State | None]:
-    """Final state, outcome, number of steps and the states at the saved times."""
-    # All steps are kept (max_steps states for each run) only where states in between are wanted.
-    keep_steps = save_times is not None or config.horizon < _NO_HORIZON
-    solution = _solve(problem, start, config, keep_steps)
-    assert solution.ys is not None
-    final: _State = jax.tree.map(lambda x: x[-1], solution.ys[0])
-    end = final.time
-    landed = None
-    if keep_steps:
-        # One batch of landings for the saved times and the horizon: one solver to compile.
-        wanted = jnp.minimum(end, config.horizon)[None]
-        if save_times is not None:
-            wanted = jnp.concatenate([jnp.minimum(save_times, wanted), wanted])
-        steps = solution.ys[1]
-        land = jax.vmap(lambda time: _land(problem, steps, time, end, config))
-        landed = land(wanted)
-        late = end > config.horizon
-        final = jax.tree.map(lambda x, y: jnp.where(late, x[-1], y), landed, final)
-    model = _model(final.theta, problem.frame)
-    loss = coordinates.loss(model, problem.data)
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves((final, loss))]))
-    spent = solution.result == diffrax.RESULTS.max_steps_reached
-    ended = solution.result == diffrax.RESULTS.event_occurred
-    outcome = jnp.where(spent, int(Outcome.MAX_STEPS), int(Outcome.FAILED))
-    outcome = jnp.where(ended, int(Outcome.STALLED), outcome)
-    outcome = jnp.where(ended & (end >= config.horizon), int(Outcome.HORIZON), outcome)
-    outcome = jnp.where(ended & (loss <= config.loss_tol), int(Outcome.CONVERGED), outcome)
-    outcome = jnp.where(finite, outcome, int(Outcome.FAILED)).astype(jnp.int32)
-    saved = None
-    if save_times is not None:
-        # Beyond the end the final state is repeated.
-        beyond = save_times >= final.time
-        saved = jax.tree.map(
-            lambda x, y: jnp.where(beyond.reshape(-1, *(1,) * (y.ndim - 1)), y, x[:-1]),
-            landed,
-            jax.tree.map(lambda y: y[None], final),
-        )
-    return final, outcome, solution.stats["num_steps"], saved
+_RESOLVED = float(np.sqrt(np.finfo(np.float64).eps))
 
 
 def gradient_flow(
@@ -362,13 +100,15 @@ def gradient_flow(
         theta = {leaf: getattr(descending, leaf) for leaf in config.trainable}
     scale = jnp.max(jnp.stack([jnp.max(jnp.abs(getattr(descending, x))) for x in config.trainable]))
     atol = jnp.maximum(config.atol * scale, 1e-290)
-    problem = _Problem(data, frame, atol)
-    final, outcome, num_steps, saved = _run(problem, _State(theta, jnp.zeros(())), times, config)
+    problem = FlowProblem(data, frame, atol)
+    final, outcome, num_steps, saved = run_flow(
+        problem, FlowState(theta, jnp.zeros(())), times, config
+    )
     # Traced values could not be looked at on the way in.
     product = descending.b * descending.c
     valid = jnp.all(product == product[0]) if config.uses_gaps else ~near_tie
     outcome = jnp.where(valid, outcome, jnp.int32(Outcome.FAILED))
-    model = _model(final.theta, frame)
+    model = model_of(final.theta, frame)
     trajectory = None
     if saved is not None:
         assert times is not None
@@ -435,13 +175,13 @@ def _refuse_near_ties(apart: Float[Array, " gap"], config: FlowConfig) -> None:
 
 
 def _trajectory(
-    saved: _State, problem: _Problem, times: Array, end: Array, inverse: Array
+    saved: FlowState, problem: FlowProblem, times: Array, end: Array, inverse: Array
 ) -> Trajectory:
     """Observables at the saved states, in the order of the start."""
     frame = problem.frame
 
     def observe(theta: Any) -> tuple[DiagonalSSM, Array, Array, Array]:
-        model = _model(theta, frame)
+        model = model_of(theta, frame)
         gamma = coordinates.force(model, problem.data).gamma
         gaps = model.a[:-1] - model.a[1:]
         if isinstance(frame, GapFrame):

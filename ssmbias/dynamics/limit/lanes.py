@@ -56,7 +56,7 @@ class Limits(NamedTuple):
     max_steps: Int[Array, ""]
 
 
-class Lanes(NamedTuple):
+class QueuedLanes(NamedTuple):
     """State of every lane; `slot` is the point it works on, or the number of points if none."""
 
     position: Position
@@ -81,7 +81,7 @@ class Results(NamedTuple):
     num_rejected: Int[Array, " point"]
 
 
-def _begin(a0: Array, log_gap: Array, strength: Array, slot: Array, busy: Array) -> Lanes:
+def _begin(a0: Array, log_gap: Array, strength: Array, slot: Array, busy: Array) -> QueuedLanes:
     """Lanes at their start; those that are not `busy` have nothing to do."""
     zero = jnp.zeros_like(slot)
     total = a0[1:].sum(0) + a0[1] + jnp.exp(log_gap)
@@ -90,7 +90,7 @@ def _begin(a0: Array, log_gap: Array, strength: Array, slot: Array, busy: Array)
     phase = jnp.where(clean, Phase.SLOW, jnp.where(rises, Phase.RISE, Phase.SETTLE))
     # A hundredth of the way to 1, or of the shortest time scale: the control lengthens it.
     size = jnp.where(phase == Phase.RISE, 1e-2 * jnp.abs(total), 1e-2)
-    return Lanes(
+    return QueuedLanes(
         position=Position(a0[1:], jnp.zeros_like(strength)),
         log_gap=log_gap,
         strength=strength,
@@ -104,7 +104,7 @@ def _begin(a0: Array, log_gap: Array, strength: Array, slot: Array, busy: Array)
     )
 
 
-def _choose_phase(lanes: Lanes, at: Survey, seq_len: int, rtol: Array) -> tuple[Array, Array]:
+def _choose_phase(lanes: QueuedLanes, at: Survey, seq_len: int, rtol: Array) -> tuple[Array, Array]:
     """The phase for the next step, and the step size to begin with where it changes."""
     poisoned = lanes.strength > 0
     slow, largest = at.slow.attracts, jnp.abs(at.a).max(0)
@@ -136,7 +136,7 @@ def _choose_phase(lanes: Lanes, at: Survey, seq_len: int, rtol: Array) -> tuple[
     return phase, jnp.where(phase == lanes.phase, lanes.step_size, size)
 
 
-def _step(lanes: Lanes, limits: Limits, seq_len: int) -> Lanes:
+def _step(lanes: QueuedLanes, limits: Limits, seq_len: int) -> QueuedLanes:
     """One trial step of every running lane."""
     at = survey(lanes.position, lanes.log_gap, lanes.strength, seq_len)
     k = seq_len - 1.0
@@ -214,9 +214,9 @@ def _last_power_sum(a: Array, seq_len: int) -> Array:
 
 
 class _Loop(NamedTuple):
-    """Lanes, the next point of the queue, what was handed in, and the rounds so far."""
+    """QueuedLanes, the next point of the queue, what was handed in, and the rounds so far."""
 
-    lanes: Lanes
+    lanes: QueuedLanes
     head: Int[Array, ""]
     results: Results
     rounds: Int[Array, ""]

@@ -14,15 +14,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_batching import custom_vmap
 from jaxtyping import Bool, Float, Int
 
-from ssmbias.core.checks import as_float64, require_int, require_nonnegative, require_seq_len
+from ssmbias.core.checks import require_int, require_seq_len
 from ssmbias.core.display import displayed
+from ssmbias.core.lanes import over_lanes
 from ssmbias.core.types import AnyArray, Array, ScalarLike
-from ssmbias.dynamics.inputs import as_log_gaps
 from ssmbias.dynamics.limit.lanes import Limits, Queue, run_queue
-from ssmbias.dynamics.theorem1.solve import is_near_tie, require_no_near_tie
+from ssmbias.dynamics.theorem1.start import theorem1_start
 from ssmbias.dynamics.theorem1.step import integer_power
 from ssmbias.dynamics.trajectory import Outcome
 
@@ -202,31 +201,12 @@ def limits_of(config: LimitConfig) -> Limits:
 def _engine(seq_len: int, num_lanes: int) -> Callable[[Points, Limits], Ends]:
     """The compiled engine for one set of static choices, with its batching rule."""
 
-    @custom_vmap
     def run(points: Points, limits: Limits) -> Ends:
         number = points.strength.shape[0]
         lanes = min(num_lanes, max(_FEWEST_LANES, 2 * _floor_power_of_two(number - 1)))
         return run_points(points, jnp.int32(number), limits, seq_len, lanes)
 
-    @run.def_vmap
-    def _fold_into_points(axis_size, in_batched, points, limits):  # pyright: ignore[reportUnusedFunction]
-        def fold(x: Array, batched: bool) -> Array:
-            if batched:
-                x = jnp.moveaxis(x, 0, -2)
-            else:
-                x = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], axis_size, x.shape[-1]))
-            return x.reshape(*x.shape[:-2], axis_size * x.shape[-1])
-
-        def unfold(x: Array) -> Array:
-            if x.ndim == 0:
-                return jnp.broadcast_to(x, (axis_size,))
-            x = x.reshape(*x.shape[:-1], axis_size, x.shape[-1] // axis_size)
-            return jnp.moveaxis(x, -2, 0)
-
-        out = jax.tree.map(unfold, run(jax.tree.map(fold, points, in_batched[0]), limits))
-        return out, jax.tree.map(lambda _: True, out)
-
-    return jax.jit(run)
+    return jax.jit(over_lanes(run))
 
 
 def theorem1_limit(
@@ -274,27 +254,14 @@ def theorem1_limit(
       Slutzky et al. (2025), arXiv:2410.10473, Theorem 1; docs/theory.md, "The slow manifold".
     """
     seq_len = require_seq_len(seq_len, minimum=5, odd=True)
-    a0 = as_float64("a0", a0, ndim=1)
-    if a0.shape[0] < 2:
-        raise ValueError(f"a0 has {a0.shape[0]} entries: state_dim must be at least 2")
-    rho = as_float64("strength", strength, ndim=0)
-    require_nonnegative("strength", rho)
-    order = jnp.argsort(-a0)
-    descending = a0[order]
-    require_no_near_tie(descending)
-    usable = (rho >= 0) & jnp.isfinite(rho) & ~jnp.any(is_near_tie(descending))
-    descending = jnp.where(usable, descending, jnp.nan)
-    rho = jnp.where(usable, rho, 0.0)
-    if log_gap is None:
-        gap = jnp.log(descending[0] - descending[1])
-    else:
-        gap = as_log_gaps(log_gap, ndim=0, name="log_gap")
+    start = theorem1_start(a0, strength, log_gap)
     config = config or LimitConfig()
-    out = _engine(seq_len, config.num_lanes or default_lanes(a0.shape[0]))(
-        Points(descending[:, None], gap[None], rho[None]), limits_of(config)
+    out = _engine(seq_len, config.num_lanes or default_lanes(start.order.size))(
+        Points(start.descending[:, None], start.log_gap[None], start.strength[None]),
+        limits_of(config),
     )
     return LimitResult(
-        a=out.a[jnp.argsort(order), 0],
+        a=out.a[jnp.argsort(start.order), 0],
         loss=out.loss[0],
         outcome=out.outcome[0],
         log_gap=out.log_gap[0],

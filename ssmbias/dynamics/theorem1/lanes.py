@@ -20,7 +20,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 6.0
 
 
-class Lanes(NamedTuple):
+class FlowLanes(NamedTuple):
     """State of every lane; `stretched_time` is s with physical time t = (1+ρ)/2 s."""
 
     a: Float[Array, "state lane"]
@@ -32,7 +32,7 @@ class Lanes(NamedTuple):
     outcome: Int[Array, " lane"]
 
 
-class Problem(NamedTuple):
+class RunConstants(NamedTuple):
     """What stays fixed along a run."""
 
     log_gap: Float[Array, " lane"]
@@ -46,7 +46,7 @@ def with_top_entry(
     return a.at[0].set(a[1] + jnp.exp(log_gap))
 
 
-def initial_lanes(a0: Float[Array, "state lane"], problem: Problem, seq_len: int) -> Lanes:
+def initial_lanes(a0: Float[Array, "state lane"], problem: RunConstants, seq_len: int) -> FlowLanes:
     """Lanes at s = 0 with a first step well inside the fastest time scale."""
     state_dim, num_lanes = a0.shape
     a = with_top_entry(a0, problem.log_gap)
@@ -55,7 +55,7 @@ def initial_lanes(a0: Float[Array, "state lane"], problem: Problem, seq_len: int
         seq_len - 3
     )
     zero = jnp.zeros(num_lanes, jnp.int32)
-    return Lanes(
+    return FlowLanes(
         a=a,
         growth=jnp.zeros_like(largest),
         stretched_time=jnp.zeros_like(largest),
@@ -71,7 +71,7 @@ def residuals(start: Field, strength: Array) -> tuple[Array, Array]:
     return 1.0 - start.s_last, jnp.where(strength > 0, 1.0 - start.s1, 0.0)
 
 
-def _is_stalled(a: Array, start: Field, problem: Problem, seq_len: int) -> Array:
+def _is_stalled(a: Array, start: Field, problem: RunConstants, seq_len: int) -> Array:
     """Whether the velocity is zero up to rounding at a point that is no solution.
 
     For odd p the velocity q a_j^p + ρ(1 - S_1) vanishes for all j at non-zero loss only when
@@ -95,7 +95,7 @@ def _is_stalled(a: Array, start: Field, problem: Problem, seq_len: int) -> Array
     return (jnp.abs(start.velocity).max(0) <= noise) & (coincide | (powers == 0))
 
 
-class Limits(NamedTuple):
+class FlowLimits(NamedTuple):
     """Tolerances and budgets; traced, so that changing one compiles nothing anew."""
 
     rtol: Float[Array, ""]
@@ -105,22 +105,22 @@ class Limits(NamedTuple):
 
 
 def advance(
-    lanes: Lanes,
-    problem: Problem,
+    lanes: FlowLanes,
+    problem: RunConstants,
     stop_time: Float[Array, " lane"],
     seq_len: int,
-    limits: Limits,
-) -> Lanes:
+    limits: FlowLimits,
+) -> FlowLanes:
     """Step every lane to `stop_time` (in s) or to its end, whichever is first.
 
     The error of a step is controlled relative to the largest entry of the lane, and absolutely
     for log-gaps, which is a relative control of the gap itself.
     """
 
-    def needs_work(lanes: Lanes) -> Array:
+    def needs_work(lanes: FlowLanes) -> Array:
         return (lanes.outcome == Outcome.RUNNING) & (lanes.stretched_time < stop_time)
 
-    def body(lanes: Lanes) -> Lanes:
+    def body(lanes: FlowLanes) -> FlowLanes:
         start = field(lanes.a, problem.strength, seq_len)
         first, second = residuals(start, problem.strength)
         outcome = jnp.where(
@@ -156,7 +156,7 @@ def advance(
         # A step cut short to hit a saved time says little about the size to come.
         new_size = jnp.where(clipped & accept, jnp.maximum(new_size, lanes.step_size), new_size)
         time = jnp.where(clipped, stop_time, lanes.stretched_time + step_size)
-        return Lanes(
+        return FlowLanes(
             a=jnp.where(accept[None], a, lanes.a),
             growth=jnp.where(accept, trial.growth, lanes.growth),
             stretched_time=jnp.where(accept, time, lanes.stretched_time),

@@ -34,7 +34,7 @@ class Field(NamedTuple):
     s_last: Float[Array, " lane"]
 
 
-class Step(NamedTuple):
+class TrialStep(NamedTuple):
     """A trial step: new state and the error estimates of both parts."""
 
     a: Float[Array, "state lane"]
@@ -97,7 +97,7 @@ def trial_step(
     step_size: Float[Array, " lane"],
     strength: Float[Array, " lane"],
     seq_len: int,
-) -> Step:
+) -> TrialStep:
     """Rodas5P from (a, growth) over `step_size`; `start` is the field at `a`."""
     p = seq_len - 2
     alpha = (seq_len - 1.0) ** 2
@@ -137,7 +137,7 @@ def trial_step(
         sum_increments.append(one_k)
         growth_increments.append((rate + by_sum * p_k + by_a1 * k[0] + by_a2 * k[1]) * h_gamma)
     weights = (*rodas5p.STAGE_WEIGHTS[-1], 1.0, 1.0, 1.0)
-    return Step(
+    return TrialStep(
         u + a_increments[-1],
         growth + rodas5p.stage_sum(weights, growth_increments),
         a_increments[-1],

@@ -21,17 +21,21 @@ from jaxtyping import Float
 
 from ssmbias.core.checks import require_number
 from ssmbias.core.types import Array
-from ssmbias.models.layers import modes as _modes
-from ssmbias.models.layers.scans import (
-    checked_options,
-    float_dtype,
-    in_working_dtype,
-    require_params,
-    require_sequence,
-)
+from ssmbias.models.layers.modal_layer import ModalLayer
+from ssmbias.models.layers.modes import METHODS, Modes
+from ssmbias.models.layers.scans import checked_options, float_dtype
 
-METHODS = _modes.METHODS
-"""Ways to run the layer: convolution by FFT, step by step, associative scan."""
+__all__ = [
+    "METHODS",
+    "OPTIONS",
+    "LRUParams",
+    "apply",
+    "check_options",
+    "final",
+    "init",
+    "kernel",
+    "modes_of",
+]
 
 OPTIONS = {
     "r_min": 0.0,
@@ -156,113 +160,23 @@ def init(key: Array, channels: int, state_dim: int, **options: Any) -> LRUParams
     )
 
 
-def apply(
-    params: LRUParams, u: Float[Array, "length channels"], method: str = "fft"
-) -> Float[Array, "length channels"]:
-    r"""The layer's output at every position, $y_{h,k} = \sum_l K_{h,l} u_{h,k-l} + D_h u_{h,k}$.
-
-    Args:
-      params: as `init` returns them; map over several with `jax.vmap`.
-      u: one sequence.
-      method: `"fft"`, `"direct"` (a triangular matrix, quicker for short sequences),
-        `"recurrence"` or `"scan"`; they agree to rounding.
-
-    Returns:
-      $y$, of the shape and dtype of `u`; $y_k$ depends on $u_1, \dots, u_k$ only (up to rounding
-      with `"fft"`).
-
-    Raises:
-      ValueError: `u` is no floating-point array of shape (length, channels) with length at
-        least 1, `params` are another layer's, or an unknown `method`.
-
-    Example:
-      >>> params = init(jax.random.key(0), channels=3, state_dim=8)
-      >>> jax.jit(apply)(params, jnp.ones((10, 3))).shape
-      (10, 3)
-
-    References:
-      Orvieto et al. (2023), arXiv:2303.06349.
-    """
-    dtype, u, params = _checked(params, u)
-    return _modes.modal_apply(_modes_of(params), params.d, u, method).astype(dtype)
-
-
-def final(params: LRUParams, u: Float[Array, "length channels"]) -> Float[Array, " channels"]:
-    """The output at the last position alone, at a fraction of the price.
-
-    Args:
-      params: as `init` returns them.
-      u: one sequence.
-
-    Returns:
-      The last row of `apply`.
-
-    Raises:
-      ValueError: as for `apply`.
-
-    Example:
-      >>> params = init(jax.random.key(0), channels=3, state_dim=8)
-      >>> u = jnp.ones((10, 3))
-      >>> last, whole = jax.jit(final)(params, u), jax.jit(apply)(params, u)
-      >>> bool(jnp.allclose(last, whole[-1], rtol=1e-4))
-      True
-    """
-    dtype, u, params = _checked(params, u)
-    return _modes.modal_final(_modes_of(params), params.d, u).astype(dtype)
-
-
-def kernel(params: LRUParams, length: int) -> Float[Array, "length channels"]:
-    """The impulse response K at lags 0, 1, ...; the direct path D comes on top, at lag 0.
-
-    Args:
-      params: as `init` returns them.
-      length: how many lags, at least 1.
-
-    Returns:
-      K, time first.
-
-    Raises:
-      ValueError: `length` is no positive integer, or `params` are another layer's.
-
-    Example:
-      >>> kernel(init(jax.random.key(0), channels=3, state_dim=8), 5).shape
-      (5, 3)
-    """
-    require_params("lru", params, LRUParams)
-    return _modes.modal_kernel(_modes_of(params), length)
-
-
-def groups(params: LRUParams) -> LRUParams:
-    """For each parameter its group: all of an LRU's are "general".
-
-    Args:
-      params: as `init` returns them.
-
-    Returns:
-      The same tree with labels in place of arrays.
-
-    Raises:
-      ValueError: `params` are another layer's.
-
-    Example:
-      >>> groups(init(jax.random.key(0), channels=3, state_dim=8)).nu
-      'general'
-    """
-    require_params("lru", params, LRUParams)
-    return LRUParams(*["general"] * len(LRUParams._fields))  # type: ignore[arg-type]
-
-
-def _checked(params: LRUParams, u: Any) -> tuple[Any, Array, LRUParams]:
-    require_params("lru", params, LRUParams)
-    u = require_sequence(u, params.d.shape[-1])
-    return u.dtype, *in_working_dtype(u, params)
-
-
-def _modes_of(params: LRUParams) -> _modes.Modes:
+def modes_of(params: LRUParams) -> Modes:
     r"""Log decays $\log\lambda$ and weights $C B$."""
-    return _modes.Modes(
+    return Modes(
         -jnp.exp(params.nu),
         jnp.exp(params.theta),
         params.c_re * params.b_re - params.c_im * params.b_im,
         params.c_re * params.b_im + params.c_im * params.b_re,
     )
+
+
+_LAYER = ModalLayer("lru", LRUParams, modes_of)
+
+apply = _LAYER.apply
+"""The output at every position: `ssmbias.models.layers.modal_layer.ModalLayer.apply`."""
+
+final = _LAYER.final
+"""The output at the last position alone."""
+
+kernel = _LAYER.kernel
+"""The impulse response, without the direct path D."""

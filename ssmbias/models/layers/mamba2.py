@@ -23,6 +23,7 @@ from jaxtyping import Float
 
 from ssmbias.core.checks import require_choice, require_int, require_number
 from ssmbias.core.types import Array
+from ssmbias.models.layers.chunks import Signals, chunked, sums_after
 from ssmbias.models.layers.scans import (
     checked_options,
     float_dtype,
@@ -64,16 +65,6 @@ class Mamba2Params(NamedTuple):
     d: Float[Array, " heads"]
     norm: Float[Array, " inner"]
     out_proj: Float[Array, "inner channels"]
-
-
-class _Signals(NamedTuple):
-    """What the state space model sees; x, B, C after their convolution."""
-
-    x: Float[Array, "length heads head_dim"]
-    b: Float[Array, "length state"]
-    c: Float[Array, "length state"]
-    dt: Float[Array, "length heads"]
-    log_decay: Float[Array, "length heads"]
 
 
 def check_options(channels: Any, state_dim: Any, **options: Any) -> dict[str, Any]:
@@ -204,7 +195,7 @@ def apply(
     gate, xbc, dt = jax.lax.split(_product(u, params.in_proj), sizes, axis=1)
     signals = _signals(params, xbc, dt)
     if method == "chunked":
-        v = _chunked(signals, params.d, min(chunk, u.shape[0]))
+        v = chunked(signals, params.d, min(chunk, u.shape[0]))
     else:
         v = linear_recurrence(
             lambda s: jnp.exp(s.log_decay)[:, None, None],
@@ -242,29 +233,9 @@ def final(params: Mamba2Params, u: Float[Array, "length channels"]) -> Float[Arr
     gate, rest = u[-1:] @ params.in_proj[:, :inner], u @ params.in_proj[:, inner:]
     convolved = params.conv_bias.shape[0]
     signals = _signals(params, rest[:, :convolved], rest[:, convolved:])
-    row = (signals.b @ signals.c[-1])[:, None] * signals.dt * jnp.exp(_sums_after(signals))
+    row = (signals.b @ signals.c[-1])[:, None] * signals.dt * jnp.exp(sums_after(signals))
     v = jnp.einsum("kh,khp->hp", row, signals.x) + params.d[:, None] * signals.x[-1]
     return _output(params, v[None], gate)[0].astype(dtype)
-
-
-def groups(params: Mamba2Params) -> Mamba2Params:
-    """For each parameter its group: all of a Mamba-2 layer's are "general".
-
-    Args:
-      params: as `init` returns them.
-
-    Returns:
-      The same tree with labels in place of arrays.
-
-    Raises:
-      ValueError: `params` are another layer's.
-
-    Example:
-      >>> groups(init(jax.random.key(0), channels=4, state_dim=3, head_dim=2)).a_log
-      'general'
-    """
-    require_params("mamba2", params, Mamba2Params)
-    return Mamba2Params(*["general"] * len(Mamba2Params._fields))  # type: ignore[arg-type]
 
 
 def _checked(params: Mamba2Params, u: Any) -> tuple[Any, Array, Mamba2Params]:
@@ -273,7 +244,7 @@ def _checked(params: Mamba2Params, u: Any) -> tuple[Any, Array, Mamba2Params]:
     return u.dtype, *in_working_dtype(u, params)
 
 
-def _signals(params: Mamba2Params, xbc: Array, dt: Array) -> _Signals:
+def _signals(params: Mamba2Params, xbc: Array, dt: Array) -> Signals:
     """What the state space model sees of the projected sequence."""
     inner, heads = params.norm.shape[0], params.a_log.shape[0]
     state = (xbc.shape[1] - inner) // 2
@@ -281,7 +252,7 @@ def _signals(params: Mamba2Params, xbc: Array, dt: Array) -> _Signals:
     x, b, c = jax.lax.split(xbc, (inner, state, state), axis=1)
     dt = jax.nn.softplus(dt + params.dt_bias[None, :])
     log_decay = -jnp.exp(params.a_log)[None, :] * dt
-    return _Signals(x.reshape(x.shape[0], heads, -1), b, c, dt, log_decay)
+    return Signals(x.reshape(x.shape[0], heads, -1), b, c, dt, log_decay)
 
 
 def _causal_filter(x: Array, taps: Array) -> Array:
@@ -308,44 +279,3 @@ def _product(x: Array, matrix: Array) -> Array:
         # With fewer steps than channels these matrices would be larger than the output.
         matrix = jnp.where(x[0, 0] > 0, matrix, matrix)
     return x @ matrix
-
-
-def _sums_after(signals: _Signals) -> Array:
-    """At each step the sum of the log decays of all later steps: never positive."""
-    total = jnp.cumsum(signals.log_decay[::-1], axis=0)[::-1]
-    return jnp.concatenate([total[1:], jnp.zeros_like(total[:1])])
-
-
-def _chunked(signals: _Signals, skip: Array, chunk: int) -> Array:
-    """S_k C_k + D x_k at every step: products inside of chunks, states carried between them."""
-    length = signals.b.shape[0]
-    count = -(-length // chunk)
-
-    def split(x: Array) -> Array:
-        # Steps of zeros at the end neither add to a state nor let one decay.
-        x = jnp.pad(x, ((0, count * chunk - length),) + ((0, 0),) * (x.ndim - 1))
-        return x.reshape(count, chunk, *x.shape[1:])
-
-    # Axes: g chunk, h head, i and j steps in the chunk, p input of a head, n state. With the heads
-    # before the steps all products are batched ones, and nothing as large as M is transposed.
-    signals = _Signals(*(split(x) for x in signals))
-    b, c = signals.b, signals.c
-    x, dt = signals.x.swapaxes(1, 2), signals.dt.swapaxes(1, 2)
-    since = jnp.cumsum(signals.log_decay.swapaxes(1, 2), axis=-1)
-    # Log decay from step j to step i, exp of nothing positive: -inf where i < j.
-    between = since[..., :, None] - since[..., None, :]
-    past = jnp.tril(jnp.ones((chunk, chunk), bool))[None, None]
-    weight = jnp.exp(jnp.where(past, between, -jnp.inf)) * dt[..., None, :]
-    direct = skip[None, :, None, None] * jnp.eye(chunk, dtype=x.dtype)[None, None]
-    matrix = weight * jnp.einsum("gin,gjn->gij", c, b)[:, None] + direct
-
-    added = jnp.einsum("ghjn,ghjp->ghnp", weight[..., -1, :, None] * b[:, None], x)
-    kept = jnp.exp(since[..., -1])[..., None, None]
-
-    def carry(state, part):
-        decay, new = part
-        return decay * state + new, state
-
-    before = jax.lax.scan(carry, jnp.zeros_like(added[0]), (kept, added))[1]
-    v = matrix @ x + (jnp.exp(since)[..., None] * c[:, None]) @ before
-    return v.swapaxes(1, 2).reshape(count * chunk, x.shape[1], x.shape[3])[:length]

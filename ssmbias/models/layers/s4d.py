@@ -21,17 +21,24 @@ from jaxtyping import Float
 
 from ssmbias.core.checks import require_choice, require_number
 from ssmbias.core.types import Array
-from ssmbias.models.layers import modes as _modes
-from ssmbias.models.layers.scans import (
-    checked_options,
-    float_dtype,
-    in_working_dtype,
-    require_params,
-    require_sequence,
-)
+from ssmbias.models.layers.modal_layer import ModalLayer
+from ssmbias.models.layers.modes import METHODS, Modes
+from ssmbias.models.layers.scans import checked_options, float_dtype
 
-METHODS = _modes.METHODS
-"""Ways to run the layer: convolution by FFT, step by step, associative scan."""
+__all__ = [
+    "METHODS",
+    "OPTIONS",
+    "SSM_LEAVES",
+    "VARIANTS",
+    "S4DParams",
+    "apply",
+    "check_options",
+    "final",
+    "hold",
+    "init",
+    "kernel",
+    "modes_of",
+]
 
 VARIANTS = ("lin", "real")
 """Starts: conjugate pairs with imaginary parts πn, or real modes -(n+1)."""
@@ -155,126 +162,32 @@ def init(key: Array, channels: int, state_dim: int, **options: Any) -> S4DParams
     )
 
 
-def apply(
-    params: S4DParams, u: Float[Array, "length channels"], method: str = "fft"
-) -> Float[Array, "length channels"]:
-    r"""The layer's output at every position, $y_{h,k} = \sum_l K_{h,l} u_{h,k-l} + D_h u_{h,k}$.
-
-    Args:
-      params: as `init` returns them; map over several with `jax.vmap`.
-      u: one sequence.
-      method: `"fft"`, `"direct"` (a triangular matrix, quicker for short sequences),
-        `"recurrence"` or `"scan"`; they agree to rounding.
-
-    Returns:
-      $y$, of the shape and dtype of `u`; $y_k$ depends on $u_1, \dots, u_k$ only (up to rounding
-      with `"fft"`).
-
-    Raises:
-      ValueError: `u` is no floating-point array of shape (length, channels) with length at
-        least 1, `params` are another layer's, or an unknown `method`.
-
-    Example:
-      >>> params = init(jax.random.key(0), channels=3, state_dim=8)
-      >>> jax.jit(apply)(params, jnp.ones((10, 3))).shape
-      (10, 3)
-
-    References:
-      Gu, Gupta, Goel & Ré (2022), arXiv:2206.11893.
-    """
-    dtype, u, params = _checked(params, u)
-    return _modes.modal_apply(_modes_of(params), params.d, u, method).astype(dtype)
-
-
-def final(params: S4DParams, u: Float[Array, "length channels"]) -> Float[Array, " channels"]:
-    """The output at the last position alone, at a fraction of the price.
-
-    Args:
-      params: as `init` returns them.
-      u: one sequence.
-
-    Returns:
-      The last row of `apply`.
-
-    Raises:
-      ValueError: as for `apply`.
-
-    Example:
-      >>> params = init(jax.random.key(0), channels=3, state_dim=8)
-      >>> u = jnp.ones((10, 3))
-      >>> last, whole = jax.jit(final)(params, u), jax.jit(apply)(params, u)
-      >>> bool(jnp.allclose(last, whole[-1], rtol=1e-4))
-      True
-    """
-    dtype, u, params = _checked(params, u)
-    return _modes.modal_final(_modes_of(params), params.d, u).astype(dtype)
-
-
-def kernel(params: S4DParams, length: int) -> Float[Array, "length channels"]:
-    """The impulse response K at lags 0, 1, ...; the direct path D comes on top, at lag 0.
-
-    Args:
-      params: as `init` returns them.
-      length: how many lags, at least 1.
-
-    Returns:
-      K, time first.
-
-    Raises:
-      ValueError: `length` is no positive integer, or `params` are another layer's.
-
-    Example:
-      >>> kernel(init(jax.random.key(0), channels=3, state_dim=8), 5).shape
-      (5, 3)
-    """
-    require_params("s4d", params, S4DParams)
-    return _modes.modal_kernel(_modes_of(params), length)
-
-
-def groups(params: S4DParams) -> S4DParams:
-    """For each parameter, whether it belongs to the dynamics ("ssm") or not ("general").
-
-    Args:
-      params: as `init` returns them.
-
-    Returns:
-      The same tree with labels in place of arrays.
-
-    Raises:
-      ValueError: `params` are another layer's.
-
-    Example:
-      >>> groups(init(jax.random.key(0), channels=3, state_dim=8)).log_dt
-      'ssm'
-    """
-    require_params("s4d", params, S4DParams)
-    labels: dict[str, Any] = {
-        name: None if leaf is None else "ssm" if name in SSM_LEAVES else "general"
-        for name, leaf in params._asdict().items()
-    }
-    return S4DParams(**labels)
-
-
-def _checked(params: S4DParams, u: Any) -> tuple[Any, Array, S4DParams]:
-    require_params("s4d", params, S4DParams)
-    u = require_sequence(u, params.d.shape[-1])
-    return u.dtype, *in_working_dtype(u, params)
-
-
-def _modes_of(params: S4DParams) -> _modes.Modes:
+def modes_of(params: S4DParams) -> Modes:
     r"""Log decays $\Delta A$ and weights $C \Delta\, (e^{\Delta A} - 1) / (\Delta A)$."""
     dt = jnp.exp(params.log_dt)[:, None]
     decay_re = -dt * jnp.exp(params.log_a_re)
     if params.a_im is None or params.c_im is None:
-        return _modes.Modes(decay_re, None, params.c_re * dt * _hold(decay_re), None)
+        return Modes(decay_re, None, params.c_re * dt * hold(decay_re), None)
     decay_im = dt * params.a_im
-    weight = jax.lax.complex(params.c_re, params.c_im) * _hold(jax.lax.complex(decay_re, decay_im))
-    return _modes.Modes(decay_re, decay_im, 2 * dt * weight.real, 2 * dt * weight.imag)
+    weight = jax.lax.complex(params.c_re, params.c_im) * hold(jax.lax.complex(decay_re, decay_im))
+    return Modes(decay_re, decay_im, 2 * dt * weight.real, 2 * dt * weight.imag)
 
 
-def _hold(z: Array) -> Array:
+def hold(z: Array) -> Array:
     r"""$(e^z - 1) / z$, to full precision also near $z = 0$, where it is 1."""
     # Below 1e-5 the next term of the series, z^3/24, is under 1e-16.
     tiny = (jnp.abs(z.real) < 1e-5) & (jnp.abs(z.imag) < 1e-5)
     safe = jnp.where(tiny, jnp.ones_like(z), z)
     return jnp.where(tiny, 1 + z / 2 + z * z / 6, jnp.expm1(safe) / safe)
+
+
+_LAYER = ModalLayer("s4d", S4DParams, modes_of)
+
+apply = _LAYER.apply
+"""The output at every position: `ssmbias.models.layers.modal_layer.ModalLayer.apply`."""
+
+final = _LAYER.final
+"""The output at the last position alone."""
+
+kernel = _LAYER.kernel
+"""The impulse response, without the direct path D."""

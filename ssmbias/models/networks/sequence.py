@@ -6,32 +6,25 @@ the layers is in `s4d`, `lru` and `mamba2`, without flax.
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from ssmbias.core.checks import require_int
 from ssmbias.core.types import Array
-from ssmbias.models.layers.lru import LRUParams
-from ssmbias.models.layers.mamba2 import Mamba2Params
-from ssmbias.models.layers.s4d import S4DParams
-from ssmbias.models.layers.scans import float_dtype
-from ssmbias.models.networks.config import LAYERS, SequenceConfig
-
-# Those of PyTorch, with which the published networks were trained.
-_NORM_EPS = 1e-5
-_BATCH_MOMENTUM = 0.9
-_STEM_CHANNELS = 64
-_STEM_STRIDE = 4
-
-_SHORT = 64
-"""Up to this length a product with a matrix is quicker than FFTs (measured on a CPU)."""
-
-_PARAMS: dict[str, Any] = {"lru": LRUParams, "s4d": S4DParams, "mamba2": Mamba2Params}
+from ssmbias.models.networks.block import LAYER_PARAMS, LayerBlock, Seen
+from ssmbias.models.networks.config import SequenceConfig
+from ssmbias.models.networks.parts import (
+    STEM_STRIDE,
+    ConvStem,
+    Head,
+    compute_dtype,
+    dense,
+    layer_norm,
+    param_dtype,
+)
 
 
 class SequenceNetwork(nn.Module):
@@ -47,6 +40,7 @@ class SequenceNetwork(nn.Module):
       config: every choice; see `SequenceConfig`.
 
     Example:
+      >>> import jax
       >>> from ssmbias.models.networks.config import f1_config
       >>> network = SequenceNetwork(f1_config())
       >>> variables = jax.jit(network.init)(jax.random.key(0), jnp.ones((32, 1)))
@@ -86,23 +80,23 @@ class SequenceNetwork(nn.Module):
         """
         config = self.config
         _require_inputs(config, inputs)
-        x = inputs.astype(_compute_dtype(config))
+        x = inputs.astype(compute_dtype(config))
         if config.encoder == "conv_stem":
-            x = _ConvStem(config, name="encoder")(x, train)
+            x = ConvStem(config, name="encoder")(x, train)
             seen = None
         else:
-            encoder = _dense(config, x.shape[-1], config.channels, "encoder", sd=config.encoder_sd)
+            encoder = dense(config, x.shape[-1], config.channels, "encoder", sd=config.encoder_sd)
             x, seen = self._encoded(encoder, x)
         last = config.pooling == "last"
         for i in range(config.num_layers):
             only_last = last and i == config.num_layers - 1
-            x = _Block(config, name=f"block_{i}")(x, train, only_last, seen)
+            x = LayerBlock(config, name=f"block_{i}")(x, train, only_last, seen)
         pooled = x[-1] if last else jnp.mean(x, axis=0)
         if config.final_norm:
-            pooled = _layer_norm(config, "norm")(pooled)
-        return _Head(config, name="head")(pooled).astype(_param_dtype(config))
+            pooled = layer_norm(config, "norm")(pooled)
+        return Head(config, name="head")(pooled).astype(param_dtype(config))
 
-    def _encoded(self, encoder: nn.Dense, x: Array) -> tuple[Array, _Seen | None]:
+    def _encoded(self, encoder: nn.Dense, x: Array) -> tuple[Array, Seen | None]:
         """The encoded sequence; or its last row, where the layer can see through the encoder."""
         config = self.config
         only_last = config.pooling == "last" and config.num_layers == 1
@@ -111,116 +105,7 @@ class SequenceNetwork(nn.Module):
             return encoder(x), None
         row = encoder(x[-1:])
         weights = encoder.variables["params"]
-        return row, _Seen(x, weights["kernel"], weights["bias"])
-
-
-class _Seen(NamedTuple):
-    """A sequence before a linear encoder, and the encoder."""
-
-    inputs: Array
-    kernel: Array
-    bias: Array
-
-
-class _Block(nn.Module):
-    """A layer with its branch, residual, dropout and norm; one row out if `only_last`."""
-
-    config: SequenceConfig
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool, only_last: bool, seen: _Seen | None = None) -> Array:
-        config = self.config
-        module, dtype = LAYERS[config.layer], _param_dtype(config)
-
-        def draw(key: Array) -> dict[str, Array]:
-            options = dict(config.layer_options)
-            drawn = module.init(key, config.channels, config.state_dim, **options, dtype=dtype)
-            return {name: leaf for name, leaf in drawn._asdict().items() if leaf is not None}
-
-        params = _PARAMS[config.layer](**self.param("ssm", draw))
-        if seen is not None:
-            # Layer and encoder are linear: over time first, which has fewer features than channels.
-            response = module.kernel(params, seen.inputs.shape[0])
-            branch = jnp.sum((seen.inputs[::-1].T @ response) * seen.kernel, axis=0)
-            branch = (branch + seen.bias * jnp.sum(response, axis=0) + params.d * x[-1])[None]
-        elif only_last:
-            branch = module.final(params, x)[None]
-        elif config.layer != "mamba2" and x.shape[0] <= _SHORT:
-            branch = module.apply(params, x, method="direct")
-        else:
-            branch = module.apply(params, x)
-        x = x[-1:] if only_last else x
-
-        def drop(y: Array) -> Array:
-            tied = (0,) if config.tied_dropout else ()
-            return nn.Dropout(config.dropout, broadcast_dims=tied, deterministic=not train)(y)
-
-        if config.activation == "gelu":
-            branch = jax.nn.gelu(branch, approximate=False)
-        if config.inner_dropout:
-            branch = drop(branch)
-        if config.glu:
-            width = config.channels
-            both = _dense(config, width, 2 * width, "glu", bias=config.glu_bias)(branch)
-            branch = both[..., :width] * jax.nn.sigmoid(both[..., width:])
-        if config.block == "plain":
-            return x + branch
-        norm = _layer_norm(config, "norm")
-        if config.block == "post_norm":
-            return norm(x + drop(branch))
-        return drop(norm(x + branch))
-
-
-class _ConvStem(nn.Module):
-    """An image to a sequence of tokens: one per patch of 4×4 pixels, in raster order."""
-
-    config: SequenceConfig
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        config = self.config
-        # Running means in single precision, unless everything is in double precision.
-        double = _param_dtype(config) == _compute_dtype(config) == jnp.float64
-        for i, (width, size, stride) in enumerate(
-            ((_STEM_CHANNELS, 3, 1), (config.channels, _STEM_STRIDE, _STEM_STRIDE))
-        ):
-            x = nn.Conv(
-                width,
-                (size, size),
-                strides=stride,
-                padding="SAME" if stride == 1 else "VALID",
-                use_bias=False,
-                kernel_init=_kernel_init(config),
-                dtype=_compute_dtype(config),
-                param_dtype=_param_dtype(config),
-                name=f"conv_{i}",
-            )(x)
-            x = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=_BATCH_MOMENTUM,
-                epsilon=_NORM_EPS,
-                dtype=_compute_dtype(config),
-                param_dtype=_param_dtype(config),
-                axis_name="batch",
-                force_float32_reductions=not double,
-                name=f"norm_{i}",
-            )(x)
-            x = jax.nn.gelu(x, approximate=False)
-        return x.reshape(-1, config.channels)
-
-
-class _Head(nn.Module):
-    """A linear map, or an MLP with one hidden layer."""
-
-    config: SequenceConfig
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        config = self.config
-        if config.head_width is not None:
-            x = _dense(config, x.shape[-1], config.head_width, "hidden")(x)
-            x = jax.nn.relu(x) if config.head_activation == "relu" else jax.nn.gelu(x, False)
-        return _dense(config, x.shape[-1], config.num_outputs, "out")(x)
+        return row, Seen(x, weights["kernel"], weights["bias"])
 
 
 def layer_params(config: SequenceConfig, params: Any, index: int = 0) -> Any:
@@ -238,6 +123,7 @@ def layer_params(config: SequenceConfig, params: Any, index: int = 0) -> Any:
       ValueError: there is no such layer.
 
     Example:
+      >>> import jax
       >>> from ssmbias.models import lru
       >>> from ssmbias.models.networks.config import f1_config
       >>> network = SequenceNetwork(f1_config())
@@ -246,7 +132,7 @@ def layer_params(config: SequenceConfig, params: Any, index: int = 0) -> Any:
       (6, 8)
     """
     index = require_int("index", index, minimum=0, maximum=config.num_layers - 1)
-    return _PARAMS[config.layer](**params[f"block_{index}"]["ssm"])
+    return LAYER_PARAMS[config.layer](**params[f"block_{index}"]["ssm"])
 
 
 def _require_inputs(config: SequenceConfig, inputs: Any) -> None:
@@ -263,56 +149,7 @@ def _require_inputs(config: SequenceConfig, inputs: Any) -> None:
         raise ValueError(
             f"inputs has shape {shape}: expected ({expected}, {config.features}){remedy}"
         )
-    if stem and (shape[0] % _STEM_STRIDE or shape[1] % _STEM_STRIDE):
+    if stem and (shape[0] % STEM_STRIDE or shape[1] % STEM_STRIDE):
         raise ValueError(
-            f"inputs has shape {shape}: height and width must be multiples of {_STEM_STRIDE}"
+            f"inputs has shape {shape}: height and width must be multiples of {STEM_STRIDE}"
         )
-
-
-def _param_dtype(config: SequenceConfig) -> Any:
-    return float_dtype("param_dtype", config.param_dtype)
-
-
-def _compute_dtype(config: SequenceConfig) -> Any:
-    return jnp.dtype(config.compute_dtype or _param_dtype(config))
-
-
-def _kernel_init(config: SequenceConfig) -> Any:
-    if config.dense_init == "torch":
-        # Variance 1/(3 fan-in): uniform on ±1/sqrt(fan-in).
-        return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-    return nn.initializers.lecun_normal()
-
-
-def _dense(
-    config: SequenceConfig,
-    fan_in: int,
-    width: int,
-    name: str,
-    *,
-    bias: bool = True,
-    sd: float | None = None,
-) -> nn.Dense:
-    def uniform(key: Array, shape: Any, dtype: Any) -> Array:
-        bound = 1 / math.sqrt(fan_in)
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    torch = config.dense_init == "torch" and sd is None
-    return nn.Dense(
-        width,
-        use_bias=bias,
-        kernel_init=_kernel_init(config) if sd is None else nn.initializers.normal(sd),
-        bias_init=uniform if torch else nn.initializers.zeros,
-        dtype=_compute_dtype(config),
-        param_dtype=_param_dtype(config),
-        name=name,
-    )
-
-
-def _layer_norm(config: SequenceConfig, name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(
-        epsilon=_NORM_EPS,
-        dtype=_compute_dtype(config),
-        param_dtype=_param_dtype(config),
-        name=name,
-    )

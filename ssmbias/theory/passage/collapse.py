@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.theory.leading_gap import SeparatedStart
-from ssmbias.theory.passage.map import _inputs
+from ssmbias.theory.passage.start import passage_start
 from ssmbias.theory.passage.time import (
     crossover,
     early,
@@ -58,7 +58,7 @@ def passage_similarity(
     References:
       Derivation in docs/theory.md (M3).
     """
-    start, valid, power, rho = _inputs(a0, seq_len, strength, log_gap, may_tie=True)
+    start, valid, power, rho = passage_start(a0, seq_len, strength, log_gap, may_tie=True)
     if start.a.shape[0] < 3:
         raise ValueError("a0 has 2 entries, which S_1 = S_{κ-1} = 1 determines: take 3 or more")
     return jnp.where(valid, _similarity(power, start, rho), jnp.nan)

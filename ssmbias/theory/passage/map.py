@@ -17,13 +17,11 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Float
 
-from ssmbias.core.checks import as_float64, is_concrete, require_nonnegative, require_seq_len
 from ssmbias.core.types import AnyArray, Array, ScalarLike
-from ssmbias.theory.clean import clean_start
 from ssmbias.theory.leading_gap import SeparatedStart
+from ssmbias.theory.passage.start import passage_start
 from ssmbias.theory.passage.time import (
     crossover,
     early,
@@ -89,7 +87,7 @@ def passage_limit(
     References:
       Derivation in docs/theory.md (M3).
     """
-    start, valid, power, rho = _inputs(a0, seq_len, strength, log_gap)
+    start, valid, power, rho = passage_start(a0, seq_len, strength, log_gap)
     return jnp.where(valid, _limit(power, start, rho), jnp.nan)
 
 
@@ -122,7 +120,7 @@ def passage_end(
     References:
       Derivation in docs/theory.md (M3).
     """
-    start, valid, power, rho = _inputs(a0, seq_len, strength, log_gap, may_tie=True)
+    start, valid, power, rho = passage_start(a0, seq_len, strength, log_gap, may_tie=True)
     return jnp.where(valid, _end_of_passage(power, start, rho), jnp.nan)
 
 
@@ -158,7 +156,7 @@ def passage_time(
     References:
       Derivation in docs/theory.md (M3).
     """
-    start, valid, power, rho = _inputs(a0, seq_len, strength, log_gap, may_tie=True)
+    start, valid, power, rho = passage_start(a0, seq_len, strength, log_gap, may_tie=True)
     time = 0.5 * (1.0 + rho) * time_to_go(power, rho, jnp.max(start.a))
     return jnp.where(valid, time, jnp.nan)
 
@@ -199,42 +197,11 @@ def passage_defect(
     References:
       Derivation in docs/theory.md (M3).
     """
-    start, valid, power, rho = _inputs(a0, seq_len, strength, log_gap, may_tie=True)
+    start, valid, power, rho = passage_start(a0, seq_len, strength, log_gap, may_tie=True)
     top = jnp.max(start.a)
     drive = rho / speed(power, rho, top)
     defect = drive * jnp.sum(start.a) + start.a.shape[0] * rho * time_to_go(power, rho, top)
     return jnp.where(valid, jnp.where(rho > 0, defect, 0.0), jnp.nan)
-
-
-def _inputs(
-    a0, seq_len, strength, log_gap, may_tie: bool = False
-) -> tuple[SeparatedStart, Array, int, Array]:
-    """The checked start, whether it is supported, p and ρ; harmless numbers where it is not."""
-    a0 = as_float64("a0", a0, ndim=1)
-    if a0.shape[0] < 2:
-        raise ValueError(f"a0 has {a0.shape[0]} entries: poison needs at least 2 to tie")
-    power = require_seq_len(seq_len, minimum=5, odd=True) - 2
-    rho = as_float64("strength", strength, ndim=0)
-    require_nonnegative("strength", rho)
-    start, valid = clean_start(a0, power + 1, log_gap)
-    power_sum = jnp.sum(start.a ** (power + 1))
-    differ = may_tie | (rho == 0) | jnp.any(start.excess > 0)
-    if is_concrete(power_sum) and is_concrete(valid):
-        if not bool(power_sum < 1):
-            raise ValueError(
-                f"a0: S_{power + 1} = {float(power_sum):g} is not below 1, so that nothing is left "
-                "of the passage; scale a0 down"
-            )
-        if is_concrete(differ) and not bool(differ):
-            raise ValueError(
-                f"a0={np.asarray(a0)}, log_gap={log_gap}: all entries are equal, stay equal, and "
-                "never reach zero loss; give at least two different ones"
-            )
-    valid = valid & (power_sum < 1) & differ & (rho >= 0) & jnp.isfinite(rho)
-    safe = SeparatedStart(
-        jnp.where(valid, start.a, 0.5 / a0.shape[0]), jnp.where(valid, start.excess, 0.0)
-    )
-    return safe, valid, power, jnp.where(valid, rho, 0.0)
 
 
 @functools.partial(jax.jit, static_argnums=0)

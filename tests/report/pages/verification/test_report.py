@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-import shlex
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,13 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssmbias import config
-from ssmbias.evidence import all_claims
+from ssmbias.evidence.registry import by_id, claims_of_package
 from ssmbias.report import (
     load_results,
     write_report,
 )
-from ssmbias.report.cite import reproduce_command as any_command
 from ssmbias.report.mathml import to_mathml
 from ssmbias.report.numbers import format_value
 
@@ -268,9 +264,12 @@ def test_a_run_without_figures_or_claims_is_reported(
     assert "img" not in page.tags()
 
 
-@pytest.mark.parametrize("id", list(all_claims()))
+CLAIMS = by_id(claims_of_package("ssmbias.claims"))
+
+
+@pytest.mark.parametrize("id", list(CLAIMS))
 def test_statements_of_all_claims_are_formulas(id: str) -> None:
-    math = to_mathml(all_claims()[id].statement, block=True)
+    math = to_mathml(CLAIMS[id].statement, block=True)
     assert math.startswith('<math display="block"')
     assert "\\" not in re.sub(r'alttext="[^"]*"', "", math)
 
@@ -281,55 +280,3 @@ def test_statements_of_all_claims_are_formulas(id: str) -> None:
 def test_what_is_no_formula_is_refused(tex: str) -> None:
     with pytest.raises(ValueError, match=r"not understood|missing|Error|mathematics"):
         to_mathml(tex, block=True)
-
-
-def parsed(command: str) -> dict[str, Any]:
-    """What Hydra makes of a command, through make and a shell."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    words = shlex.split(command)
-    assert words[:2] == ["make", "verify"]
-    (args,) = words[2:] or ["ARGS="]
-    overrides = OverridesParser.create().parse_overrides(shlex.split(args.removeprefix("ARGS=")))
-    return {override.key_or_group: override.value() for override in overrides}
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"num_seeds": 64},
-        {"setting": "t9", "strength": [0.0, 1e-7, 12.5], "claims": ["M1-limit", "B1"]},
-        {"setting": ["t7", "t9"], "gap": 1e-9, "horizon": 30, "rtol": 1e-11},
-        {"setting": "t7", "seq_len": 9, "state_dim": 12, "init_scale": 2e-3, "first_seed": 5},
-        {"setting": ["t7", "t9"], "seq_len": 7},
-    ],
-)
-def test_the_command_reproduces_the_configuration(changes: dict[str, Any]) -> None:
-    wanted = config.from_mapping({**config.DEFAULT_MAPPING, **changes})
-    saved = json.loads(json.dumps(dataclasses.asdict(wanted)))
-    command = reproduce_command(saved)
-    again = config.from_mapping({**config.DEFAULT_MAPPING, **parsed(command)})
-    # A changed setting is named after its changes, which the command repeats for all settings.
-    unnamed = [
-        [dataclasses.replace(setting, name="") for setting in settings]
-        for settings in (again.settings, wanted.settings)
-    ]
-    assert unnamed[0] == unnamed[1]
-    assert (again.claims, again.num_seeds, again.strengths, again.rtol) == (
-        wanted.claims,
-        wanted.num_seeds,
-        wanted.strengths,
-        wanted.rtol,
-    )
-    assert (command == "make verify") == (not changes)
-
-
-def reproduce_command(saved: dict[str, Any]) -> str:
-    settings = {name: vars(setting) for name, setting in config.SETTINGS.items()}
-    return any_command(saved, defaults=config.DEFAULT_MAPPING, settings=settings)
-
-
-def test_a_setting_of_ones_own_has_no_command() -> None:
-    own = {"name": "mine", "seq_len": 7, "state_dim": 4, "init_scale": 0.1, "gap": 0.01}
-    assert reproduce_command({"settings": [own]}).startswith("# a setting was defined in Python")
