@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssmbias.report.cells import Badge, Column, Note, Text
-from ssmbias.report.table import Table
-
 from ssmbias.core.verdict import Verdict
+from ssmbias.report.cells import Badge, Column, Note, Text
 from ssmbias.report.page import REPORT_FILE, Section, page, write_page
+from ssmbias.report.table import Table
 from ssmbias.runs.files import write_atomically
 from ssmbias.runs.multirun import ENDED, Job, Multirun
 
