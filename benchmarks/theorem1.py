@@ -26,7 +26,7 @@ import numpy as np
 from scipy.integrate import odeint, solve_ivp
 
 from ssmbias import generalization_error, simulate_theorem1
-from ssmbias.config import SETTINGS
+from ssmbias.subjects import SETTINGS
 from ssmbias.dynamics import Theorem1Config, Theorem1Result
 from ssmbias.models import reference_start
 from ssmbias.theory import clean_limit

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ssmbias import (
         certify,
         claims,
-        config,
         data,
         dynamics,
         evidence,
@@ -45,7 +44,6 @@ __version__ = "0.1.0"
 __all__ = [
     "certify",
     "claims",
-    "config",
     "data",
     "descend",
     "dynamics",

@@ -6,51 +6,36 @@ import jax.numpy as jnp
 
 from ssmbias.core.types import Array
 from ssmbias.data import LagGram, TrainingSet, gram_loss, gram_omega, lag_gram
-from ssmbias.evidence.evidence import Claim, Evidence, Kind
-from ssmbias.models import DiagonalSSM, impulse_response, paper_teacher, theorem1_teacher
-from ssmbias.subjects.laboratory import Laboratory
-from ssmbias.subjects.states import (
-    States,
-    free_states,
-    identity_evidence,
-    loss_by_recurrence,
-    theorem1_states,
-)
+from ssmbias.evidence import Claim, Kind, Row
+from ssmbias.models import DiagonalSSM, impulse_response
+from ssmbias.subjects.states import HasStates, States, identity_row, loss_by_recurrence
 from ssmbias.theory import omega_coefficients, relative_residual
 
 
-def check(lab: Laboratory, control: bool) -> list[Evidence]:
+def compare(subject: HasStates, backwards: bool, states: States) -> Row:
     """Loss and force by the Gram matrix against loss and force by samples."""
 
-    def row(states: States, teacher: DiagonalSSM) -> Evidence:
-        def residual(model: DiagonalSSM, training_set: TrainingSet, targets: Array) -> Array:
-            data = lag_gram(training_set, teacher)
-            seq_len = data.response.shape[0]
-            response = impulse_response(model, seq_len)
-            size = jnp.abs(data.response) + impulse_response(
-                DiagonalSSM(*map(jnp.abs, model)), seq_len
-            )
-            magnitude = LagGram(_absolute_gram(training_set), data.response)
-            if control:
-                data = data._replace(gram=data.gram[::-1, ::-1])
-            loss = relative_residual(
-                loss_by_recurrence(model, training_set, targets),
-                gram_loss(response, data),
-                size @ (magnitude.gram @ size),
-            )
-            omega = relative_residual(
-                omega_coefficients(model, training_set, targets),
-                gram_omega(response, data),
-                2.0 * magnitude.gram @ size,
-            )
-            return jnp.maximum(loss, omega)
+    def residual(model: DiagonalSSM, training_set: TrainingSet, targets: Array) -> Array:
+        data = lag_gram(training_set, states.teacher)
+        seq_len = data.response.shape[0]
+        response = impulse_response(model, seq_len)
+        size = jnp.abs(data.response) + impulse_response(DiagonalSSM(*map(jnp.abs, model)), seq_len)
+        magnitude = LagGram(_absolute_gram(training_set), data.response)
+        if backwards:
+            data = data._replace(gram=data.gram[::-1, ::-1])
+        loss = relative_residual(
+            loss_by_recurrence(model, training_set, targets),
+            gram_loss(response, data),
+            size @ (magnitude.gram @ size),
+        )
+        omega = relative_residual(
+            omega_coefficients(model, training_set, targets),
+            gram_omega(response, data),
+            2.0 * magnitude.gram @ size,
+        )
+        return jnp.maximum(loss, omega)
 
-        return identity_evidence(CLAIMS[0], lab, states, residual)
-
-    return [
-        row(theorem1_states(lab), theorem1_teacher(lab.setting.state_dim)),
-        row(free_states(lab), paper_teacher(2)),
-    ]
+    return identity_row(states, residual)
 
 
 def _absolute_gram(training_set: TrainingSet) -> Array:
@@ -67,9 +52,14 @@ CLAIMS = (
         statement=r"L = (h^* - h)^\top G (h^* - h), \quad \omega = 2 G (h^* - h), \quad "
         r"G_{lm} = \frac{\sum_i w_i x^{(i)}_{\kappa-l} x^{(i)}_{\kappa-m}}{\sum_i w_i}",
         kind=Kind.IDENTITY,
-        assumptions=(),
         reference="derivation in docs/theory.md (I6)",
         control="a Gram matrix with lags in the reverse order",
-        check=check,
+        subject=HasStates,
+        measure=lambda subject, bench: subject.states(bench),
+        predict=lambda subject, states: False,
+        wrong=lambda subject, states: True,
+        compare=compare,
+        family="identities",
+        cost=4.0,
     ),
 )

@@ -5,50 +5,55 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from ssmbias.evidence.evidence import Claim, Evidence, Kind, judge
+from ssmbias.evidence import Bench, Claim, Kind, Row
 from ssmbias.models import DiagonalSSM
-from ssmbias.subjects.descents import Rung, descents, order_evidence
-from ssmbias.subjects.laboratory import Laboratory
+from ssmbias.subjects.descents import RESOLVED, DescentRuns, Descents, Rung, descents, order_row
+from ssmbias.subjects.free_flows import NUM_SEQUENCES
 from ssmbias.subjects.states import ROUNDING_DERIVATION, rounding_bound
 from ssmbias.theory import descent_energy_rate, energy_rate
 
 
-def check_characterisation(lab: Laboratory, control: bool) -> list[Evidence]:
+def measure(subject: Descents, bench: Bench) -> DescentRuns:
+    """The descents at all step sizes."""
+    return descents(subject, bench)
+
+
+def compare_characterisation(subject: Descents, after: bool, runs: DescentRuns) -> Row:
     """Compare every increment with Proposition 1 at the state before it."""
 
     def residual(rung: Rung, name: str) -> float:
         size = rung.step_size[:, None, None]
         value, velocity, scale = (getattr(x, name) for x in (rung.model, rung.velocity, rung.scale))
-        predicted = velocity[:, 1:] if control else velocity[:, :-1]
+        predicted = velocity[:, 1:] if after else velocity[:, :-1]
         # The new value was rounded, and the increment is divided by the step.
         terms = scale[:, :-1] + np.abs(value[:, 1:]) / size
         return _residual(np.diff(value, axis=1) / size, predicted, terms)
 
-    rungs = descents(lab).rungs
+    rungs = runs.rungs
     largest = max(residual(rung, name) for rung in rungs for name in DiagonalSSM._fields)
     number = sum(rung.loss[:, 1:].size for rung in rungs)
     quantity = f"descent, {number} steps"
-    return [_identity(CLAIMS[0], lab, quantity, 0.0, largest, largest)]
+    return _identity(subject, runs, quantity, 0.0, largest, largest)
 
 
-def check_balancedness(lab: Laboratory, control: bool) -> list[Evidence]:
+def compare_balancedness(subject: Descents, conserved: bool, runs: DescentRuns) -> list[Row]:
     """The drift against the product of its factors, and the order in which it vanishes."""
-    drifts = [_drift(rung, conserved=control) for rung in descents(lab).rungs]
+    drifts = [_drift(rung, conserved=conserved) for rung in runs.rungs]
     predicted, measured, _ = drifts[0]
     largest = max(residual for *_, residual in drifts)
-    sign = 1.0 if control else -1.0
-    sums = [np.asarray(x.model.b**2 + sign * x.model.c**2) for x in descents(lab).rungs]
+    sign = 1.0 if conserved else -1.0
+    sums = [np.asarray(x.model.b**2 + sign * x.model.c**2) for x in runs.rungs]
     errors = np.stack([_norm(x[:, -1] - x[:, 0]) / _norm(x[:, 0]) for x in sums], axis=1)
     return [
         _identity(
-            CLAIMS[1],
-            lab,
+            subject,
+            runs,
             "b² - c² after each step (values: mean relative drift at the longest step)",
             predicted,
             measured,
             largest,
         ),
-        order_evidence(CLAIMS[1], lab, "order in η of the drift of b² - c²", errors, 1.0),
+        order_row(runs, "order in η of the drift of b² - c²", errors, 1.0),
     ]
 
 
@@ -70,16 +75,16 @@ def _drift(rung: Rung, conserved: bool) -> tuple[float, float, float]:
     return float(means[0]), float(means[1]), residual
 
 
-def check_energy(lab: Laboratory, control: bool) -> list[Evidence]:
+def compare_energy(subject: Descents, wrong: bool, runs: DescentRuns) -> list[Row]:
     """The orders in which the loss's change over a step approaches its two predictions."""
-    rungs = descents(lab).rungs
+    rungs = runs.rungs
     # All rungs end to end: one shape to compile for.
     velocities = [rung.velocity for rung in rungs]
     before = jax.tree.map(lambda *x: np.concatenate([y[:, :-1] for y in x], axis=1), *velocities)
     after = jax.tree.map(lambda *x: np.concatenate([y[:, 1:] for y in x], axis=1), *velocities)
     rate, rate_after = (np.asarray(jax.jit(_over(energy_rate))(x)) for x in (before, after))
     balance = np.asarray(jax.jit(_over(descent_energy_rate))(before, after))
-    if control:
+    if wrong:
         # Twice the rate; and the mean of both ends, which is right along the flow.
         rate, balance = 2.0 * rate, 0.5 * (rate + rate_after)
     cuts = np.cumsum([rung.loss.shape[1] - 1 for rung in rungs])[:-1]
@@ -89,7 +94,7 @@ def check_energy(lab: Laboratory, control: bool) -> list[Evidence]:
         for z in (rate, balance)
     )
     return [
-        order_evidence(CLAIMS[2], lab, quantity, np.stack(errors, axis=1), order)
+        order_row(runs, quantity, np.stack(errors, axis=1), order)
         for quantity, errors, order in (
             ("order in η of ΔL/η + |∇L|²", first, 1.0),
             ("order in η of ΔL/η + (3|∇L|² + |∇L'|²)/4", second, 2.0),
@@ -118,37 +123,27 @@ def _root_mean_square(x: np.ndarray) -> np.ndarray:
 
 
 def _identity(
-    claim: Claim,
-    lab: Laboratory,
+    subject: Descents,
+    runs: DescentRuns,
     quantity: str,
     predicted: float,
     measured: float,
     residual: float,
-) -> Evidence:
+) -> Row:
     """A row of a residual that only rounding may make different from 0."""
-    made = descents(lab)
-    dim = made.start.a.shape[-1]
-    num_samples, seq_len = lab.free_flows.training_set.inputs.shape[-2:]
-    tolerance = rounding_bound(dim, num_samples, seq_len)
-    # Exact at any step size: the premises of the orders do not matter here.
-    verdict, reason = judge(residual, tolerance, (), made.runs)
-    return Evidence(
-        claim=claim.id,
-        setting=lab.setting.name,
+    return Row(
         kind=Kind.IDENTITY,
         quantity=quantity,
         predicted=predicted,
         measured=measured,
         residual=residual,
-        tolerance=tolerance,
+        tolerance=rounding_bound(runs.start.a.shape[-1], NUM_SEQUENCES, subject.flows.seq_len),
         derivation=ROUNDING_DERIVATION,
-        verdict=verdict,
-        reason=reason,
-        runs=made.runs,
+        count=runs.count,
+        # Exact at any step size: the premises of the orders do not matter here.
+        own_premises_only=True,
     )
 
-
-_RESOLVED = "the longest step times the curvature is at most 1/2"
 
 CLAIMS = (
     Claim(
@@ -158,10 +153,15 @@ CLAIMS = (
         r"\frac{b_j^{(k+1)} - b_j^{(k)}}{\eta} = c_j\, g(a_j), \quad "
         r"\frac{c_j^{(k+1)} - c_j^{(k)}}{\eta} = b_j\, g(a_j) \quad \text{at step } k",
         kind=Kind.IDENTITY,
-        assumptions=(),
         reference="Slutzky et al. (2025), arXiv:2410.10473, Proposition 1; docs/theory.md (I1)",
         control="the right side after the step in place of before it",
-        check=check_characterisation,
+        subject=Descents,
+        measure=measure,
+        predict=lambda subject, runs: False,
+        wrong=lambda subject, runs: True,
+        compare=compare_characterisation,
+        family="descent",
+        cost=10.0,
     ),
     Claim(
         id="I3-descent",
@@ -170,10 +170,16 @@ CLAIMS = (
         r"\left( 1 - \eta^2 g(a_j)^2 \right) \left( b_j^2 - c_j^2 \right)^{(k)}, \quad "
         r"\text{drift } O(\eta)",
         kind=Kind.IDENTITY,
-        assumptions=(_RESOLVED,),
         reference="derivation in docs/theory.md (I3)",
         control="conservation, as under the flow; for the order, the drift of b² + c²",
-        check=check_balancedness,
+        subject=Descents,
+        measure=measure,
+        predict=lambda subject, runs: False,
+        wrong=lambda subject, runs: True,
+        compare=compare_balancedness,
+        premises=(RESOLVED,),
+        family="descent",
+        cost=2.0,
     ),
     Claim(
         id="I5-descent",
@@ -182,9 +188,15 @@ CLAIMS = (
         r"-\tfrac34 \left\| \nabla L_k \right\|^2 - \tfrac14 \left\| \nabla L_{k+1} \right\|^2 "
         r"+ O(\eta^2)",
         kind=Kind.LAW,
-        assumptions=(_RESOLVED,),
         reference="derivation in docs/theory.md (I5)",
         control="twice the rate; and the mean of the rates at both ends of a step",
-        check=check_energy,
+        subject=Descents,
+        measure=measure,
+        predict=lambda subject, runs: False,
+        wrong=lambda subject, runs: True,
+        compare=compare_energy,
+        premises=(RESOLVED,),
+        family="descent",
+        cost=2.0,
     ),
 )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import numpy as np
 
-from ssmbias.evidence.evidence import Assumption, Claim, Evidence, Kind, judge
-from ssmbias.subjects.laboratory import (
+from ssmbias.evidence import Bench, Claim, Count, Kind, Row
+from ssmbias.subjects.accuracy import SOLVER_DERIVATION, Twice, solver_tolerance
+from ssmbias.subjects.theorem1 import (
     NUM_TIMES,
-    SOLVER_DERIVATION,
-    Laboratory,
-    Twice,
-    solver_tolerance,
+    POSITIVE,
+    Theorem1,
+    limits,
+    simulate,
+    simulate_twice,
+    starts,
 )
 from ssmbias.theory import clean_path, escape_time
 
@@ -23,108 +28,119 @@ _PASSES = 5
 _BISECTION = (NUM_TIMES - 1.0) ** -_PASSES
 
 
-def _escape_times(lab: Laboratory) -> np.ndarray:
-    a0, log_gap = lab.starts
-    seq_len = lab.setting.seq_len
-    return np.asarray(
-        jax.jit(jax.vmap(lambda a, g: escape_time(a, seq_len, _LEVEL, log_gap=g)))(a0, log_gap)
+class Paths(NamedTuple):
+    """Clean runs at two tolerances with states at `times` [seed, time]."""
+
+    times: np.ndarray
+    both: Twice
+
+
+class Crossings(NamedTuple):
+    """Times [seed] at which S_{κ-1} crosses the level, at two tolerances."""
+
+    times: np.ndarray
+    tighter: np.ndarray
+    count: Count
+
+
+def _escape_times(subject: Theorem1) -> np.ndarray:
+    seq_len = subject.seq_len
+    closed = jax.jit(jax.vmap(lambda a, g: escape_time(a, seq_len, _LEVEL, log_gap=g)))
+    return np.asarray(closed(*starts(subject)))
+
+
+def measure_path(subject: Theorem1, bench: Bench) -> Paths:
+    """Clean runs with states at fractions of the escape time."""
+    times = _escape_times(subject)[:, None] * _FRACTIONS
+    start = starts(subject)
+    both = simulate_twice(
+        subject, start, (0.0,), bench.rtol, save_times=times[:, None], name="start"
     )
+    return Paths(times, both)
 
 
-def _simulate(lab: Laboratory, times: np.ndarray) -> Twice:
-    """Clean runs with states at `times` [seed, time]."""
-    return lab.simulate_twice(*lab.starts, (0.0,), save_times=times[:, None], name="start")
+def _path(subject: Theorem1, times: np.ndarray) -> np.ndarray:
+    """Closed-form states [seed, time, state]."""
+    seq_len = subject.seq_len
+    a0, log_gap = starts(subject)
+    closed = jax.jit(jax.vmap(lambda a, t, g: clean_path(a, seq_len, t, log_gap=g)))
+    return np.asarray(closed(a0, times, log_gap))
 
 
-def check_path(lab: Laboratory, control: bool) -> list[Evidence]:
+def predict_path(subject: Theorem1, runs: Paths) -> np.ndarray:
+    """States at the saved times."""
+    return _path(subject, runs.times)
+
+
+def wrong_path(subject: Theorem1, runs: Paths) -> np.ndarray:
+    """The clock of the unnormalised loss, half as fast."""
+    return _path(subject, 0.5 * runs.times)
+
+
+def compare_path(subject: Theorem1, predicted: np.ndarray, runs: Paths) -> Row:
     """Compare all entries at fractions of the escape time."""
-    times = _escape_times(lab)[:, None] * _FRACTIONS
-    a0, log_gap = lab.starts
-    seq_len = lab.setting.seq_len
-    # The control runs the clock of the unnormalised loss, half as fast.
-    clock = 0.5 if control else 1.0
-    predict = jax.jit(jax.vmap(lambda a, t, g: clean_path(a, seq_len, t, log_gap=g)))
-    predicted = np.asarray(predict(a0, clock * times, log_gap))
-    both = _simulate(lab, times)
+    both = runs.both
     assert both.result.trajectory is not None
     assert both.tight.trajectory is not None
     measured = np.asarray(both.result.trajectory.a)[:, 0]
     change = np.max(np.abs(measured / np.asarray(both.tight.trajectory.a)[:, 0] - 1.0))
-    residual = float(np.max(np.abs(measured / predicted - 1.0)))
-    tolerance = solver_tolerance(float(change))
-    assumptions = (Assumption("all entries are positive", bool(np.all(a0 > 0))),)
-    verdict, reason = judge(residual, tolerance, assumptions, both.runs)
     late = NUM_TIMES - 3
-    return [
-        Evidence(
-            claim="M1-path",
-            setting=lab.setting.name,
-            kind=Kind.LIMIT,
-            quantity="path up to 1.1 times the escape time (values: mean a_1 at 0.99 of it)",
-            predicted=float(np.mean(predicted[:, late, 0])),
-            measured=float(np.mean(measured[:, late, 0])),
-            residual=residual,
-            tolerance=tolerance,
-            derivation=SOLVER_DERIVATION,
-            verdict=verdict,
-            reason=reason,
-            assumptions=assumptions,
-            runs=both.runs,
-        )
-    ]
+    return Row(
+        quantity="path up to 1.1 times the escape time (values: mean a_1 at 0.99 of it)",
+        predicted=float(np.mean(predicted[:, late, 0])),
+        measured=float(np.mean(measured[:, late, 0])),
+        residual=float(np.max(np.abs(measured / predicted - 1.0))),
+        tolerance=solver_tolerance(float(change)),
+        derivation=SOLVER_DERIVATION,
+        count=both.count,
+    )
 
 
-def check_escape(lab: Laboratory, control: bool) -> list[Evidence]:
-    """Compare with the time at which the simulated S_{κ-1} crosses 1/2, found by bisection."""
-    # The control's clock has κ in place of κ-1 as its rate.
-    factor = (lab.setting.seq_len - 1.0) / lab.setting.seq_len if control else 1.0
-    predicted = factor * _escape_times(lab)
-    runs = lab.limits((0.0,)).runs
-    measured, tighter = _crossings(lab)
-    change = float(np.max(np.abs(measured / tighter - 1.0)))
-    residual = float(np.max(np.abs(measured / predicted - 1.0)))
-    tolerance = solver_tolerance(change) + _BISECTION
-    assumptions = (Assumption("all entries are positive", bool(np.all(lab.starts[0] > 0))),)
-    verdict, reason = judge(residual, tolerance, assumptions, runs)
-    return [
-        Evidence(
-            claim="M1-escape",
-            setting=lab.setting.name,
-            kind=Kind.LIMIT,
-            quantity="escape time, relative (values: mean time)",
-            predicted=float(np.mean(predicted)),
-            measured=float(np.mean(measured)),
-            residual=residual,
-            tolerance=tolerance,
-            derivation=SOLVER_DERIVATION + ", plus the width of the last bracket",
-            verdict=verdict,
-            reason=reason,
-            assumptions=assumptions,
-            runs=runs,
-        )
-    ]
-
-
-def _crossings(lab: Laboratory) -> np.ndarray:
-    """Times at which S_{κ-1} crosses the level, at two tolerances: [tolerance, seed].
+def measure_crossings(subject: Theorem1, bench: Bench) -> Crossings:
+    """Times at which S_{κ-1} crosses the level.
 
     Each pass saves states at evenly spaced times between the last one below the level and the
     first one above it, from the whole run down to a bracket of the width `_BISECTION`.
     """
-    limits = lab.limits((0.0,))
+    clean = limits(subject, bench, (0.0,))
     found = []
-    for rtol, end in ((lab.rtol, limits.result.time), (lab.rtol / 10, limits.tight.time)):
-        low, high = np.zeros(lab.num_seeds), np.asarray(end)[:, 0]
+    for rtol, end in ((bench.rtol, clean.result.time), (bench.rtol / 10, clean.tight.time)):
+        low, high = np.zeros(subject.num_seeds), np.asarray(end)[:, 0]
         for _ in range(_PASSES):
             times = np.linspace(low, high, NUM_TIMES, axis=-1)
-            run = lab.simulate(*lab.starts, (0.0,), rtol=rtol, save_times=times[:, None])
+            run = simulate(subject, starts(subject), (0.0,), rtol, save_times=times[:, None])
             assert run.trajectory is not None
-            sums = np.sum(np.asarray(run.trajectory.a)[:, 0] ** (lab.setting.seq_len - 1), axis=-1)
+            sums = np.sum(np.asarray(run.trajectory.a)[:, 0] ** (subject.seq_len - 1), axis=-1)
             index = np.clip((sums >= _LEVEL).argmax(1), 1, None)
-            row = np.arange(lab.num_seeds)
+            row = np.arange(subject.num_seeds)
             low, high = times[row, index - 1], times[row, index]
         found.append(0.5 * (low + high))
-    return np.stack(found)
+    times, tighter = found
+    return Crossings(times, tighter, clean.count)
+
+
+def predict_escape(subject: Theorem1, runs: Crossings) -> np.ndarray:
+    """Escape times [seed] in closed form."""
+    return _escape_times(subject)
+
+
+def wrong_escape(subject: Theorem1, runs: Crossings) -> np.ndarray:
+    """A clock that has κ in place of κ-1 as its rate."""
+    return (subject.seq_len - 1.0) / subject.seq_len * _escape_times(subject)
+
+
+def compare_escape(subject: Theorem1, predicted: np.ndarray, runs: Crossings) -> Row:
+    """Compare with the time at which the simulated S_{κ-1} crosses 1/2, found by bisection."""
+    change = float(np.max(np.abs(runs.times / runs.tighter - 1.0)))
+    return Row(
+        quantity="escape time, relative (values: mean time)",
+        predicted=float(np.mean(predicted)),
+        measured=float(np.mean(runs.times)),
+        residual=float(np.max(np.abs(runs.times / predicted - 1.0))),
+        tolerance=solver_tolerance(change) + _BISECTION,
+        derivation=SOLVER_DERIVATION + ", plus the width of the last bracket",
+        count=runs.count,
+    )
 
 
 CLAIMS = (
@@ -134,10 +150,16 @@ CLAIMS = (
         statement=r"a_j(t) = (q_j - \tau(t))^{-1/(p-1)}, \quad "
         r"t(\tau) = \int_0^\tau \frac{d\tau'}{2(\kappa-1)(p-1)(1 - S_{\kappa-1}(\tau'))}",
         kind=Kind.LIMIT,
-        assumptions=("all entries of the start are positive",),
         reference="derivation in docs/theory.md (M1)",
         control="the path at half the time (the clock of a loss without its factor 2)",
-        check=check_path,
+        subject=Theorem1,
+        measure=measure_path,
+        predict=predict_path,
+        wrong=wrong_path,
+        compare=compare_path,
+        premises=(POSITIVE,),
+        family="limits",
+        cost=2.0,
     ),
     Claim(
         id="M1-escape",
@@ -145,9 +167,15 @@ CLAIMS = (
         statement=r"S_{\kappa-1}(t_{esc}) = 1/2, \quad "
         r"t_{esc} \approx \frac{a_1(0)^{1-p}}{2(\kappa-1)(p-1)}",
         kind=Kind.LIMIT,
-        assumptions=("all entries of the start are positive",),
         reference="derivation in docs/theory.md (M1)",
         control="the escape time with κ in place of κ-1 as the rate",
-        check=check_escape,
+        subject=Theorem1,
+        measure=measure_crossings,
+        predict=predict_escape,
+        wrong=wrong_escape,
+        compare=compare_escape,
+        premises=(POSITIVE,),
+        family="limits",
+        cost=2.0,
     ),
 )

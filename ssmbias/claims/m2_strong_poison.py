@@ -3,141 +3,122 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from ssmbias.evidence.evidence import Assumption, Claim, Evidence, Fit, Kind, Runs, Verdict, judge
+from ssmbias.evidence import Bench, Claim, Count, Fit, Kind, Premise, Row, law_row
+from ssmbias.evidence.laws import NARROW
 from ssmbias.metrics import generalization_error
 from ssmbias.statistics.fits import fit_asymptotic_exponent
-from ssmbias.subjects.laboratory import Laboratory
+from ssmbias.subjects.accuracy import Twice
+from ssmbias.subjects.theorem1 import Theorem1, limits, starts
 from ssmbias.theory import strong_poison_limit
 
 _SMALLEST = 10.0  # below, the 1/ρ correction itself is no longer small
-_WIDEST_INTERVAL = 0.1
-_QUANTITY = "exponent of |a(ρ) - a(∞)| in ρ"
 
 
-def _predict(lab: Laboratory) -> np.ndarray:
-    a0, log_gap = lab.starts
-    seq_len = lab.setting.seq_len
-    return np.asarray(
-        jax.jit(jax.vmap(lambda a, g: strong_poison_limit(a, seq_len, log_gap=g)))(a0, log_gap)
-    )
+class Runs(NamedTuple):
+    """Limits [seed, strength, state] at ascending strengths, unless they are too few for a fit."""
+
+    strengths: np.ndarray
+    limits: Twice | None
+
+    @property
+    def in_fit(self) -> np.ndarray:
+        """Strengths at which the correction is small."""
+        return self.strengths >= _SMALLEST
+
+    @property
+    def enough(self) -> bool:
+        """Whether an exponent can be told from them."""
+        fitted = self.strengths[self.in_fit]
+        return bool(len(fitted) >= 5 and fitted[-1] >= 10 * fitted[0])
 
 
-def check(lab: Laboratory, control: bool) -> list[Evidence]:
-    """Fit the exponent with which the simulated limit approaches the predicted one."""
-    strengths = tuple(sorted({s for s in lab.strengths if s > 0}))
-    in_fit = np.array([s >= _SMALLEST for s in strengths])
-    enough = Assumption(
-        "at least five strengths ρ >= 10 over a decade or more",
-        bool(in_fit.sum() >= 5 and strengths[-1] >= 10 * strengths[int(in_fit.argmax())]),
-        f"got {sum(in_fit)}; give for example strength=[10,31.6,100,316,1000]",
-    )
-    assumptions: tuple[Assumption, ...] = (enough,)
-    if not enough.holds:
-        reason = f"premise not met: {enough.statement} ({enough.detail})"
-        return [_inconclusive(lab, assumptions, Runs(0), reason)]
-    limits = lab.limits(strengths)
-    predicted = _predict(lab)
-    # The control predicts the limit of the fast phase only: no flow along S_1 = 1 at all.
-    target = _after_jump(lab) if control else predicted
-    difference, tight = (
-        np.max(np.abs(np.asarray(x.a) - target[:, None]), axis=-1)
-        for x in (limits.result, limits.tight)
-    )
-    if limits.runs.unconverged or not (np.all(difference > 0) and np.all(tight > 0)):
-        verdict, reason = judge(np.nan, np.nan, assumptions, limits.runs)
-        return [_inconclusive(lab, assumptions, limits.runs, reason)]
-    x = np.array(strengths)[in_fit]
-    fit = fit_asymptotic_exponent(x, difference[:, in_fit], expected=-1.0)
-    by_tight = fit_asymptotic_exponent(x, tight[:, in_fit], expected=-1.0)
-    solver = 2.0 * abs(fit.exponent - by_tight.exponent)
-    fit = dataclasses.replace(fit, low=fit.low - solver, high=fit.high + solver)
-    if not control:
-        _save(lab, strengths, in_fit, limits.a, predicted, difference, fit)
-    narrow = Assumption(
-        f"the interval of the exponent is narrower than {2 * _WIDEST_INTERVAL:g}",
-        fit.high - fit.low <= 2 * _WIDEST_INTERVAL,
-        f"[{fit.low:.4f}, {fit.high:.4f}]",
-    )
-    residual = abs(fit.exponent - fit.expected)
-    tolerance = 0.5 * (fit.high - fit.low)
-    # An interval too wide to tell exponents apart cannot confirm; one that excludes the law, wide
-    # or not, refutes it.
-    if residual <= tolerance:
-        assumptions = (*assumptions, narrow)
-    verdict, reason = judge(residual, tolerance, assumptions, limits.runs)
-    return [
-        Evidence(
-            claim=CLAIMS[0].id,
-            setting=lab.setting.name,
-            kind=Kind.LAW,
-            quantity=_QUANTITY,
-            predicted=fit.expected,
-            measured=fit.exponent,
-            residual=residual,
-            tolerance=tolerance,
-            derivation="half the 95 % interval of the exponent: Student's t over the seeds plus "
-            "the change from first to second order of the correction in 1/ρ, plus twice the "
-            "change of the exponent when the solver's tolerance is tightened tenfold",
-            verdict=verdict,
-            reason=reason,
-            assumptions=assumptions,
-            fit=fit,
-            runs=limits.runs,
-        )
-    ]
+def measure(subject: Theorem1, bench: Bench) -> Runs:
+    """Limits at all positive strengths of the subject."""
+    strengths = tuple(sorted({s for s in subject.strengths if s > 0}))
+    runs = Runs(np.array(strengths), None)
+    return runs._replace(limits=limits(subject, bench, strengths)) if runs.enough else runs
 
 
-def _inconclusive(
-    lab: Laboratory, assumptions: tuple[Assumption, ...], runs: Runs, reason: str
-) -> Evidence:
-    """A row without a fit."""
-    return Evidence(
-        claim=CLAIMS[0].id,
-        setting=lab.setting.name,
-        kind=Kind.LAW,
-        quantity=_QUANTITY,
-        predicted=-1.0,
-        measured=np.nan,
-        residual=np.nan,
-        tolerance=np.nan,
-        derivation="",
-        verdict=Verdict.INCONCLUSIVE,
-        reason=reason,
-        assumptions=assumptions,
-        runs=runs,
-    )
+def predict(subject: Theorem1, runs: Runs) -> np.ndarray:
+    """The limit [seed, state] for infinite strength."""
+    seq_len = subject.seq_len
+    closed = jax.jit(jax.vmap(lambda a, g: strong_poison_limit(a, seq_len, log_gap=g)))
+    return np.asarray(closed(*starts(subject)))
 
 
-def _after_jump(lab: Laboratory) -> np.ndarray:
-    """Where the fast phase alone ends: a common shift onto S_1 = 1."""
-    a0 = lab.starts[0]
+def wrong(subject: Theorem1, runs: Runs) -> np.ndarray:
+    """Where the fast phase alone ends, a common shift onto S_1 = 1: no flow along it at all."""
+    a0 = starts(subject)[0]
     return a0 - a0.mean(1, keepdims=True) + 1.0 / a0.shape[1]
 
 
-def _save(
-    lab: Laboratory,
-    strengths: tuple[float, ...],
-    in_fit: np.ndarray,
-    measured: np.ndarray,
-    predicted: np.ndarray,
-    difference: np.ndarray,
-    fit: Fit,
-) -> None:
-    """Arrays for the figures: differences against ρ, and errors at the largest ρ."""
-    lab.save("strong/strength", np.array(strengths))
-    lab.save("strong/difference", difference)
-    lab.save("strong/in_fit", in_fit)
-    for name in ("exponent", "low", "high"):
-        lab.save(f"strong/{name}", getattr(fit, name))
-    error = jax.vmap(lambda a: generalization_error(a, lab.setting.horizon))
-    lab.save("error/poisoned/predicted", error(predicted))
-    lab.save("error/poisoned/measured", error(measured[:, -1]))
-    lab.save("error/poisoned/strength", strengths[-1])
+def _differences(runs: Twice, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Largest differences of an entry [seed, strength], at both tolerances."""
+    difference, tight = (
+        np.max(np.abs(np.asarray(x.a) - predicted[:, None]), axis=-1)
+        for x in (runs.result, runs.tight)
+    )
+    return difference, tight
 
+
+def _fit(runs: Runs, predicted: np.ndarray) -> Fit | None:
+    """The exponent in ρ, its interval widened by the solver's part; `None` if there is none."""
+    if runs.limits is None or runs.limits.count.unconverged:
+        return None
+    difference, tight = _differences(runs.limits, predicted)
+    if not (np.all(difference > 0) and np.all(tight > 0)):
+        return None
+    x = runs.strengths[runs.in_fit]
+    fit = fit_asymptotic_exponent(x, difference[:, runs.in_fit], expected=-1.0)
+    by_tight = fit_asymptotic_exponent(x, tight[:, runs.in_fit], expected=-1.0)
+    solver = 2.0 * abs(fit.exponent - by_tight.exponent)
+    return dataclasses.replace(fit, low=fit.low - solver, high=fit.high + solver)
+
+
+def compare(subject: Theorem1, predicted: np.ndarray, runs: Runs) -> Row:
+    """Fit the exponent with which the simulated limit approaches the predicted one."""
+    count = Count(0) if runs.limits is None else runs.limits.count
+    return law_row(
+        "exponent of |a(ρ) - a(∞)| in ρ",
+        _fit(runs, predicted),
+        expected=-1.0,
+        derivation="half the 95 % interval of the exponent: Student's t over the seeds plus "
+        "the change from first to second order of the correction in 1/ρ, plus twice the "
+        "change of the exponent when the solver's tolerance is tightened tenfold",
+        count=count,
+    )
+
+
+def arrays(subject: Theorem1, predicted: np.ndarray, runs: Runs) -> Mapping[str, Any]:
+    """Differences against ρ, and errors at the largest ρ, for the figures."""
+    fit = _fit(runs, predicted)
+    if fit is None or runs.limits is None:
+        return {}
+    error = jax.vmap(lambda a: generalization_error(a, subject.horizon))
+    return {
+        "strong/strength": runs.strengths,
+        "strong/difference": _differences(runs.limits, predicted)[0],
+        "strong/in_fit": runs.in_fit,
+        **{f"strong/{name}": getattr(fit, name) for name in ("exponent", "low", "high")},
+        "error/poisoned/predicted": error(predicted),
+        "error/poisoned/measured": error(runs.limits.a[:, -1]),
+        "error/poisoned/strength": runs.strengths[-1],
+    }
+
+
+_ENOUGH = Premise(
+    "at least five strengths ρ >= 10 over a decade or more",
+    lambda subject, runs: (
+        runs.enough,
+        f"got {sum(runs.in_fit)}; give for example strength=[10,31.6,100,316,1000]",
+    ),
+)
 
 CLAIMS = (
     Claim(
@@ -147,12 +128,17 @@ CLAIMS = (
         r"\dot x_j = (\kappa-1)(1 - S_{\kappa-1}) \left( x_j^p - \overline{x^p} \right), \quad "
         r"x_j(0) = a_j(0) - \overline{a(0)} + 1/d",
         kind=Kind.LAW,
-        assumptions=(
-            "at least five strengths ρ >= 10 over a decade or more",
-            "the interval of the exponent is narrow enough to tell exponents apart",
-        ),
         reference="derivation in docs/theory.md (M2)",
         control="the end of the fast phase, x(0), in place of the limit of the flow from there",
-        check=check,
+        subject=Theorem1,
+        measure=measure,
+        predict=predict,
+        wrong=wrong,
+        compare=compare,
+        premises=(_ENOUGH,),
+        row_premises=(NARROW,),
+        arrays=arrays,
+        family="laws",
+        cost=2.0,
     ),
 )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssmbias.evidence.evidence import Assumption, Claim, Evidence, Kind, judge
-from ssmbias.subjects.laboratory import SOLVER_DERIVATION, Laboratory, solver_tolerance
+from ssmbias.evidence import Bench, Claim, Kind, Premise, Row
+from ssmbias.subjects.accuracy import SOLVER_DERIVATION, Twice, solver_tolerance
+from ssmbias.subjects.theorem1 import Theorem1, simulate_twice
 from ssmbias.theory import tied_limit
 
 
-def _starts(lab: Laboratory) -> tuple[np.ndarray, np.ndarray]:
+def _starts(subject: Theorem1) -> tuple[np.ndarray, np.ndarray]:
     """For each multiplicity m = 1..d-1 a start with m equal entries, and d-m smaller equal ones."""
-    d, scale = lab.setting.state_dim, lab.setting.init_scale
+    d, scale = subject.state_dim, subject.init_scale
     rank = np.arange(d)
     high = np.linspace(0.6, 1.0, d - 1) * scale
     a0 = np.stack([np.where(rank <= m, high[m], 0.4 * high[m]) for m in range(d - 1)])
@@ -19,60 +20,57 @@ def _starts(lab: Laboratory) -> tuple[np.ndarray, np.ndarray]:
     return a0, np.where(gap > 0, np.log(np.where(gap > 0, gap, 1.0)), -np.inf)
 
 
-def _predict(lab: Laboratory, control: bool) -> np.ndarray:
-    """Limits [multiplicity, state]; the control takes those of another multiplicity."""
-    d, seq_len = lab.setting.state_dim, lab.setting.seq_len
+def measure(subject: Theorem1, bench: Bench) -> Twice:
+    """Limits at ρ = 1 for every multiplicity."""
+    return simulate_twice(subject, _starts(subject), (1.0,), bench.rtol, name="multiplicity")
+
+
+def _limits(subject: Theorem1, multiplicities: list[int]) -> np.ndarray:
+    """Limits [multiplicity, state] of m = 1..d-1 tied entries, by the law of `multiplicities`."""
+    d = subject.state_dim
     rows = []
-    for m in range(1, d):
-        alpha, beta = tied_limit(d, seq_len, m)
-        if control:
-            alpha, beta = tied_limit(d, seq_len, m % (d - 1) + 1)
+    for m, claimed in zip(range(1, d), multiplicities, strict=True):
+        alpha, beta = tied_limit(d, subject.seq_len, claimed)
         rows.append([alpha] * m + [beta] * (d - m))
     return np.array(rows)
 
 
-def check(lab: Laboratory, control: bool) -> list[Evidence]:
-    """Compare all entries of the limit for every multiplicity."""
-    wide = Assumption(
-        "d is at least 3, so that there are two multiplicities",
-        lab.setting.state_dim >= 3,
-        f"d = {lab.setting.state_dim}",
-    )
-    a0, log_gap = _starts(lab)
-    both = lab.simulate_twice(a0, log_gap, (1.0,), name="multiplicity")
-    measured = both.a[:, 0]
-    predicted = _predict(lab, control)
-    # Absolute differences: beta is 0 for m = 1.
-    residual = float(np.max(np.abs(measured - predicted)))
-    tolerance = solver_tolerance(both.absolute_error())
-    tied = np.array([np.ptp(measured[m, : m + 1]) for m in range(len(measured))])
-    assumptions = (
-        wide,
-        Assumption(
-            "entries that start equal stay equal",
-            bool(np.all(tied == 0)),
-            f"largest difference {tied.max():.1e}",
-        ),
-    )
-    verdict, reason = judge(residual, tolerance, assumptions, both.runs)
-    return [
-        Evidence(
-            claim="M4",
-            setting=lab.setting.name,
-            kind=Kind.LIMIT,
-            quantity="tied limits for m = 1..d-1, all entries (values: α at m = d-1)",
-            predicted=float(predicted[-1, 0]),
-            measured=float(measured[-1, 0]),
-            residual=residual,
-            tolerance=tolerance,
-            derivation=SOLVER_DERIVATION,
-            verdict=verdict,
-            reason=reason,
-            assumptions=assumptions,
-            runs=both.runs,
-        )
-    ]
+def predict(subject: Theorem1, runs: Twice) -> np.ndarray:
+    """Limits [multiplicity, state]."""
+    return _limits(subject, list(range(1, subject.state_dim)))
 
+
+def wrong(subject: Theorem1, runs: Twice) -> np.ndarray:
+    """Those of another multiplicity."""
+    d = subject.state_dim
+    return _limits(subject, [m % (d - 1) + 1 for m in range(1, d)])
+
+
+def compare(subject: Theorem1, predicted: np.ndarray, runs: Twice) -> Row:
+    """Compare all entries of the limit for every multiplicity."""
+    measured = runs.a[:, 0]
+    return Row(
+        quantity="tied limits for m = 1..d-1, all entries (values: α at m = d-1)",
+        predicted=float(predicted[-1, 0]),
+        measured=float(measured[-1, 0]),
+        # Absolute differences: beta is 0 for m = 1.
+        residual=float(np.max(np.abs(measured - predicted))),
+        tolerance=solver_tolerance(runs.absolute_error()),
+        derivation=SOLVER_DERIVATION,
+        count=runs.count,
+    )
+
+
+def _stay_equal(subject: Theorem1, runs: Twice) -> tuple[bool, str]:
+    ends = runs.a[:, 0]
+    tied = np.array([np.ptp(ends[m, : m + 1]) for m in range(len(ends))])
+    return bool(np.all(tied == 0)), f"largest difference {tied.max():.1e}"
+
+
+_WIDE = Premise(
+    "d is at least 3, so that there are two multiplicities",
+    lambda subject, runs: (subject.state_dim >= 3, f"d = {subject.state_dim}"),
+)
 
 CLAIMS = (
     Claim(
@@ -82,9 +80,15 @@ CLAIMS = (
         r"m\alpha + (d-m)\beta = 1, \quad m\alpha^{\kappa-1} + (d-m)\beta^{\kappa-1} = 1, \quad "
         r"\alpha > \beta",
         kind=Kind.LIMIT,
-        assumptions=("d is at least 3", "entries that start equal stay equal"),
         reference="derivation in docs/theory.md (M4)",
         control="the limits of another multiplicity",
-        check=check,
+        subject=Theorem1,
+        measure=measure,
+        predict=predict,
+        wrong=wrong,
+        compare=compare,
+        premises=(_WIDE, Premise("entries that start equal stay equal", _stay_equal)),
+        family="limits",
+        cost=1.0,
     ),
 )

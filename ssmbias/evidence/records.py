@@ -1,27 +1,31 @@
-"""Evidence as it stands in `results.json`."""
+"""Evidence and claims as they stand in `results.json` (docs/results-schema.md)."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ssmbias.config import VerifyConfig
-from ssmbias.evidence.evidence import Assumption, Claim, Evidence, Kind, Runs, Verdict
-from ssmbias.runs.files import SCHEMA
-from ssmbias.runs.provenance import git_commit, hardware, versions
+from ssmbias.core.verdict import Verdict
+from ssmbias.evidence.claim import Claim
+from ssmbias.evidence.evidence import CheckedPremise, Count, Evidence, Kind
+from ssmbias.runs.files import plain
 from ssmbias.statistics.fits import Fit
+
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def evidence_to_json(row: Evidence) -> dict[str, Any]:
     """One row as it stands in `results.json`."""
-    plain = dataclasses.asdict(row)
-    runs = plain.pop("runs")
-    return plain | {
-        "num_runs": runs["number"],
-        "num_unconverged": runs["unconverged"],
-        "unconverged": runs["reason"],
+    values = dataclasses.asdict(row)
+    count = values.pop("count")
+    return values | {
+        "num_runs": count["number"],
+        "num_unconverged": count["unconverged"],
+        "unconverged": count["reason"],
     }
 
 
@@ -34,7 +38,8 @@ def evidence_from_json(row: Mapping[str, Any]) -> Evidence:
     fit = row["fit"]
     return Evidence(
         claim=row["claim"],
-        setting=row["setting"],
+        subject=row["subject"],
+        about=row["about"],
         kind=Kind(row["kind"]),
         quantity=row["quantity"],
         predicted=number("predicted"),
@@ -44,44 +49,48 @@ def evidence_from_json(row: Mapping[str, Any]) -> Evidence:
         derivation=row["derivation"],
         verdict=Verdict(row["verdict"]),
         reason=row["reason"],
-        assumptions=tuple(Assumption(**a) for a in row["assumptions"]),
+        premises=tuple(CheckedPremise(**premise) for premise in row["premises"]),
         fit=None if fit is None else Fit(**fit),
         margin=row["margin"],
-        runs=Runs(row["num_runs"], row["num_unconverged"], row["unconverged"]),
+        count=Count(row["num_runs"], row["num_unconverged"], row["unconverged"]),
         control_rejected=row["control_rejected"],
     )
 
 
-def results(
-    config: VerifyConfig,
-    claims: Sequence[Claim],
-    evidence: Sequence[Evidence],
-    started: str,
-    seconds: float,
-) -> dict[str, Any]:
-    """The content of `results.json` (docs/results-schema.md)."""
-    counts = {verdict.value: 0 for verdict in Verdict}
-    for row in evidence:
-        counts[row.verdict.value] += 1
+def claim_to_json(claim: Claim) -> dict[str, Any]:
+    """What a report says about a claim; a file outside of the package is named with its digest."""
+    types = claim.subject if isinstance(claim.subject, tuple) else (claim.subject,)
     return {
-        "schema": SCHEMA,
-        "started": started,
-        "seconds": seconds,
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "hardware": hardware(),
-        "config": dataclasses.asdict(config),
-        "claims": {
-            claim.id: {
-                "title": claim.title,
-                "statement": claim.statement,
-                "kind": claim.kind.value,
-                "assumptions": list(claim.assumptions),
-                "reference": claim.reference,
-                "control": claim.control,
-            }
-            for claim in claims
-        },
-        "evidence": [evidence_to_json(row) for row in evidence],
-        "summary": counts,
+        "title": claim.title,
+        "statement": claim.statement,
+        "kind": claim.kind.value,
+        "premises": list(claim.premises_in_words),
+        "reference": claim.reference,
+        "control": claim.control,
+        "subject": " or ".join(kind.__name__ for kind in types),
+        "family": claim.family,
+        "bibtex": claim.bibtex,
+        "source": source_of(claim),
     }
+
+
+def source_of(claim: Claim) -> list[dict[str, str]]:
+    """Files outside of the package in which a claim is written, with their SHA-256."""
+    outside = [file for file in claim.sources if _PACKAGE not in file.parents]
+    return [
+        {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        for file in outside
+    ]
+
+
+def subject_to_json(subject: Any) -> dict[str, Any]:
+    """The fields of a subject; arrays become lists."""
+    return {"about": type(subject).__name__, **plain(subject)}
+
+
+def counts(evidence: Sequence[Evidence]) -> dict[str, int]:
+    """How many rows have each verdict."""
+    found = {verdict.value: 0 for verdict in Verdict}
+    for row in evidence:
+        found[row.verdict.value] += 1
+    return found

@@ -1,85 +1,177 @@
-"""All claims: one module each in `ssmbias.claims`, found by looking."""
+"""Where claims come from: the modules of a package, a user's file, and installed packages."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
+import contextlib
+import hashlib
 import importlib
+import importlib.metadata
+import importlib.util
 import pkgutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
 
-from ssmbias import claims as catalogue
-from ssmbias.evidence.evidence import Claim, Evidence, Verdict
-from ssmbias.subjects.laboratory import Laboratory
+from ssmbias.evidence.claim import Claim, require_subject
+
+ENTRY_POINTS = "ssmbias.claims"
+"""Group of entry points by which an installed package offers its claims."""
 
 
-@functools.cache
-def all_claims() -> dict[str, Claim]:
-    """Claims by id, in the order of their modules' names."""
-    found: dict[str, Claim] = {}
-    for info in sorted(pkgutil.iter_modules(catalogue.__path__), key=lambda info: info.name):
-        module = importlib.import_module(f"{catalogue.__name__}.{info.name}")
-        claims = getattr(module, "CLAIMS", None)
-        if claims is None:
-            raise ValueError(f"{module.__name__}: defines no CLAIMS; see docs/adding-a-claim.md")
-        for claim in claims:
-            if claim.id in found:
-                raise ValueError(f"{module.__name__}: claim id {claim.id!r} is taken")
-            found[claim.id] = claim
+class Found(NamedTuple):
+    """Claims of one source with the subjects that it offers.
+
+    Attributes:
+      claims: in the order of their module.
+      subjects: what they are to be checked on unless the caller says otherwise.
+    """
+
+    claims: tuple[Claim, ...]
+    subjects: tuple[Any, ...]
+
+
+def claims_of_package(name: str) -> tuple[Claim, ...]:
+    """The claims of all modules of a package, in the order of the modules' names.
+
+    Args:
+      name: dotted name of the package; every module of it defines `CLAIMS`.
+
+    Raises:
+      ValueError: a module has no `CLAIMS`.
+    """
+    package = importlib.import_module(name)
+    infos = sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name)
+    modules = [importlib.import_module(f"{name}.{info.name}") for info in infos]
+    return tuple(claim for module in modules for claim in _found(module, module.__name__).claims)
+
+
+def claims_of_file(path: str | Path) -> Found:
+    """Claims and subjects of a Python file outside of the package.
+
+    Args:
+      path: a file that defines `CLAIMS` and, as a rule, `SUBJECTS`. It may import modules that
+        stand beside it.
+
+    Returns:
+      What it defines.
+
+    Raises:
+      ValueError: there is no such file, it cannot be run, or it defines no claims.
+    """
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise ValueError(f"claims={path}: there is no such file")
+    # One module for each path: a dataclass looks itself up under its module's name.
+    name = f"ssmbias_claims_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"claims={path}: is no Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with _beside(file.parent):
+            spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        if isinstance(error, ValueError) and "claim" in str(error).lower():
+            raise ValueError(f"claims={path}: {error}") from error
+        raise ValueError(
+            f"claims={path}: running it raised {type(error).__name__}: {error}"
+        ) from error
+    return _found(module, f"claims={path}")
+
+
+def claims_of_installed_packages() -> dict[str, Found]:
+    """Claims that installed packages offer as entry points of the group `ssmbias.claims`.
+
+    Returns:
+      What each entry point names: a module with `CLAIMS` and `SUBJECTS`.
+
+    Raises:
+      ValueError: an entry point cannot be loaded, or is no such module.
+    """
+    found = {}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        where = f"entry point {entry.name} = {entry.value}"
+        try:
+            found[entry.name] = _found(entry.load(), where)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"{where}: cannot be loaded: {error}") from error
     return found
 
 
-def select_claims(names: Sequence[str]) -> list[Claim]:
-    """Claims by id or by the part of the id before a hyphen; "all" is every one.
+def by_id(claims: Iterable[Claim]) -> dict[str, Claim]:
+    """Claims by id.
+
+    Raises:
+      ValueError: two of them have the same id.
+    """
+    found: dict[str, Claim] = {}
+    for claim in claims:
+        if claim.id in found and found[claim.id] is not claim:
+            raise ValueError(f"claim id {claim.id!r} is taken; give yours another id")
+        found[claim.id] = claim
+    return found
+
+
+def select(names: Sequence[str], claims: dict[str, Claim]) -> list[Claim]:
+    """Claims by id, by the part of the id before a hyphen, or by family; "all" is every one.
 
     Args:
-      names: such as ("M1-limit", "B1"), upper or lower case.
+      names: such as ("M1-limit", "B1", "identities"), upper or lower case.
+      claims: to choose from.
 
     Returns:
-      The claims in catalogue order, each once.
+      The claims in the order of `claims`, each once.
 
     Raises:
       ValueError: a name matches nothing.
 
     Example:
-      >>> [claim.id for claim in select_claims(["m4"])]
+      >>> ours = by_id(claims_of_package("ssmbias.claims"))
+      >>> [claim.id for claim in select(["m4"], ours)]
       ['M4']
     """
-    claims = all_claims()
     wanted: set[str] = set()
     for name in names:
         key = name.lower()
         match = {
-            id for id in claims if key in ("all", id.lower(), id.lower().split("-", maxsplit=1)[0])
+            id
+            for id, claim in claims.items()
+            if key in ("all", id.lower(), id.lower().split("-", maxsplit=1)[0])
+            or key == claim.family.lower()
         }
         if not match:
-            raise ValueError(f"claims={name!r}: choose from all, {', '.join(claims)}")
+            families = sorted({claim.family for claim in claims.values() if claim.family})
+            raise ValueError(
+                f"claims={name!r}: choose from all, {', '.join([*families, *claims])}, or name a "
+                "file of your own, such as claims=my_claims.py"
+            )
         wanted |= match
     return [claim for id, claim in claims.items() if id in wanted]
 
 
-def check_claim(claim: Claim, laboratory: Laboratory) -> list[Evidence]:
-    """Check a claim, then check that the same procedure rejects its negative control.
+def _found(module: ModuleType | Any, where: str) -> Found:
+    claims = getattr(module, "CLAIMS", None)
+    if claims is None:
+        raise ValueError(f"{where}: defines no CLAIMS; see docs/adding-a-claim.md")
+    claims = (claims,) if isinstance(claims, Claim) else tuple(claims)
+    for claim in claims:
+        if not isinstance(claim, Claim):
+            raise ValueError(f"{where}: CLAIMS holds {claim!r}, which is no Claim(...)")
+    subjects = getattr(module, "SUBJECTS", ())
+    subjects = tuple(subjects) if isinstance(subjects, list | tuple) else (subjects,)
+    return Found(claims, tuple(require_subject(subject) for subject in subjects))
 
-    A check that accepts the control cannot fail, so its rows become inconclusive.
-    """
-    rows = claim.check(laboratory, False)
-    controls = claim.check(laboratory, True)
-    if [row.quantity for row in rows] != [row.quantity for row in controls]:
-        raise AssertionError(f"{claim.id}: the control must yield the same rows as the check")
-    return [_with_control(row, control) for row, control in zip(rows, controls, strict=True)]
 
-
-def _with_control(row: Evidence, control: Evidence) -> Evidence:
-    if row.verdict is Verdict.INCONCLUSIVE:
-        return row
-    rejected = control.verdict is Verdict.VIOLATED
-    row = dataclasses.replace(row, control_rejected=rejected)
-    if rejected or row.verdict is Verdict.VIOLATED:
-        return row
-    return dataclasses.replace(
-        row,
-        verdict=Verdict.INCONCLUSIVE,
-        reason="the negative control was not rejected, so this check could not fail "
-        f"(control: {control.verdict.value}; {control.reason or 'within tolerance'})",
-    )
+@contextlib.contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """Let a file import what stands beside it, as Python lets a script."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder))

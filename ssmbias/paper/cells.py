@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssmbias.config import SETTINGS
 from ssmbias.dynamics import Outcome, simulate_theorem1
 from ssmbias.metrics import effective_rank, generalization_error
 from ssmbias.models import reference_start
@@ -23,7 +22,8 @@ from ssmbias.paper.protocol import run_arm
 from ssmbias.paper.replay import ReplayResult, replay
 from ssmbias.paper.settings import ARMS, find_experiment, shortened
 from ssmbias.runs.files import write_arrays, write_json
-from ssmbias.runs.provenance import fingerprint
+from ssmbias.runs.fingerprint import fingerprint
+from ssmbias.subjects import SETTINGS
 
 THEOREM1 = tuple(f"theorem1_{name}" for name in SETTINGS)
 Arrays = dict[str, np.ndarray]
@@ -85,7 +85,7 @@ def run_job(job: Job, folder: Path | None) -> Arrays:
       Arrays by name; those of a replay include `summary`, plain values as JSON.
     """
     base = None if folder is None else folder / job.label
-    mark = fingerprint(job, ("report", "claims", "theory", "scripts", "conf"))
+    mark = fingerprint(job, __name__)
     if base is not None:
         stored = _load(base, mark)
         if stored is not None:

@@ -1,31 +1,41 @@
-"""Reports: tables, figures and one HTML page, from the saved results of a run only."""
+"""Reports from saved results: one `Table`, one page builder, one figure style.
+
+What is shown about a subject lives in `ssmbias.report.pages`, one file or folder a subject.
+"""
 
 from __future__ import annotations
 
-from ssmbias.report.figures import (
+from ssmbias.report.cells import Column
+from ssmbias.report.page import page, write_page
+from ssmbias.report.pages.verification import (
     dynamics_figure,
     effective_rank_figure,
     error_parity_figure,
     gamma0_figure,
-    print_style,
     save_figures,
     strong_poison_figure,
+    verdict_table,
+    write_report,
 )
-from ssmbias.report.html import write_report
 from ssmbias.report.results import load_results
-from ssmbias.report.tables import to_latex, to_markdown, verdict_table
+from ssmbias.report.style import print_style, save_figure
+from ssmbias.report.table import Table, write_table
 
 __all__ = [
+    "Column",
+    "Table",
     "dynamics_figure",
     "effective_rank_figure",
     "error_parity_figure",
     "gamma0_figure",
     "load_results",
+    "page",
     "print_style",
+    "save_figure",
     "save_figures",
     "strong_poison_figure",
-    "to_latex",
-    "to_markdown",
     "verdict_table",
+    "write_page",
     "write_report",
+    "write_table",
 ]

@@ -1,11 +1,11 @@
-"""Numbers as a paper prints them: four significant digits, intervals, powers of ten in LaTeX."""
+"""Numbers as text, the same in every table: how many digits, how intervals and formulas look."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
-from ssmbias.report.tables import _number_in_latex
+from markupsafe import Markup, escape
 
 
 class Spread(NamedTuple):
@@ -14,6 +14,28 @@ class Spread(NamedTuple):
     value: float | None
     low: float | None
     high: float | None
+
+
+def format_value(value: float | None) -> str:
+    """A predicted or measured value: seven significant digits, a dash where there is none.
+
+    Example:
+      >>> format_value(0.001184236716), format_value(4.1876e10), format_value(None)
+      ('0.001184237', '4.1876e+10', '-')
+    """
+    return f"{value:.7g}" if _is_known(value) else "-"
+
+
+def format_size(value: float | None) -> str:
+    """A difference or a tolerance, of which the order of magnitude matters.
+
+    Example:
+      >>> format_size(3.24e-12), format_size(0.0), format_size(None)
+      ('3.2e-12', '0', '-')
+    """
+    if not _is_known(value):
+        return "-"
+    return "0" if value == 0 else f"{value:.1e}"
 
 
 def format_number(value: float | None) -> str:
@@ -53,6 +75,40 @@ def format_spread(spread: Spread) -> str:
     return value if low == high == "-" else f"{value} [{low}, {high}]"
 
 
+def format_any(value: Any) -> str:
+    """Any value of a cell: floats as `format_number`, a dash for nothing, text as it is.
+
+    Example:
+      >>> [format_any(x) for x in (0.12, 7, None, True, "t7", Spread(0.25, None, None))]
+      ['0.1200', '7', '-', 'yes', 't7', '0.2500']
+    """
+    if isinstance(value, Spread):
+        return format_spread(value)
+    if value is None:
+        return "-"
+    if getattr(value, "dtype", None) is not None:  # a number of NumPy as Python's
+        value = value.item()
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return format_number(value) if isinstance(value, float) else str(value)
+
+
+def number_in_html(text: str) -> Markup:
+    """The text of a number for a page: 3.2e-12 as 3.2 × 10⁻¹², with a true minus.
+
+    Example:
+      >>> str(number_in_html("-3.2e-12")), str(number_in_html("-"))
+      ('−3.2 × 10<sup>−12</sup>', '–')
+    """
+    if text == "-":
+        return Markup("–")
+    mantissa, _, exponent = text.partition("e")
+    if not exponent.lstrip("+-").isdigit():
+        return Markup(escape(text).replace("-", "−"))
+    power = str(int(exponent)).replace("-", "−")
+    return Markup("{} × 10<sup>{}</sup>").format(mantissa.replace("-", "−"), power)
+
+
 def number_in_latex(text: str) -> str:
     r"""The text of a number as a formula.
 
@@ -60,7 +116,10 @@ def number_in_latex(text: str) -> str:
       >>> number_in_latex("2.2e-05"), number_in_latex("-")
       ('$2.2 \\times 10^{-5}$', '--')
     """
-    return _number_in_latex(text)
+    if text == "-":
+        return "--"
+    mantissa, _, exponent = text.partition("e")
+    return f"${mantissa} \\times 10^{{{int(exponent)}}}$" if exponent else f"${mantissa}$"
 
 
 def spread_in_latex(spread: Spread) -> str:

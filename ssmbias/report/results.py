@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ssmbias.core.verdict import Verdict
 from ssmbias.runs.files import ARRAYS_FILE, RESULTS_FILE, SCHEMA
 
-VERDICTS = ("holds", "violated", "inconclusive")
+VERDICTS = tuple(verdict.value for verdict in Verdict)
 
-_ROW_KEYS = ("claim", "setting", "kind", "quantity", "tolerance", "verdict")
+_ROW_KEYS = ("claim", "subject", "kind", "quantity", "tolerance", "verdict")
 _NUMBER_KEYS = ("predicted", "measured", "residual", "tolerance", "margin")
 _AGAIN = "run `make verify` again"
 
@@ -66,9 +67,15 @@ def _read_results(path: Path) -> dict[str, Any]:
     claims, evidence = results.get("claims"), results.get("evidence")
     if not isinstance(claims, dict) or not all(isinstance(c, dict) for c in claims.values()):
         raise ValueError(f"{path}: `claims` must map ids to descriptions; {_AGAIN}")
-    for key in ("config", "versions", "hardware"):
-        if not isinstance(results.get(key, {}), dict):
-            raise ValueError(f"{path}: `{key}` must be a mapping; {_AGAIN}")
+    for key, kind, word in (
+        ("config", dict, "mapping"),
+        ("versions", dict, "mapping"),
+        ("hardware", dict, "mapping"),
+        ("subjects", dict | list, "mapping"),
+        ("figures", list, "list"),
+    ):
+        if not isinstance(results.get(key, {} if kind is not list else []), kind):
+            raise ValueError(f"{path}: `{key}` must be a {word}; {_AGAIN}")
     if not isinstance(evidence, list):
         raise ValueError(f"{path}: `evidence` must be a list; {_AGAIN}")
     for index, row in enumerate(evidence):
@@ -113,3 +120,32 @@ def count_verdicts(results: Mapping[str, Any]) -> dict[str, int]:
     """
     verdicts = [row["verdict"] for row in results["evidence"]]
     return {verdict: verdicts.count(verdict) for verdict in VERDICTS}
+
+
+def worst_verdict(results: Mapping[str, Any]) -> str:
+    """The worst verdict of any row: what a headline is coloured by.
+
+    Example:
+      >>> worst_verdict({"evidence": [{"verdict": "holds"}, {"verdict": "inconclusive"}]})
+      'inconclusive'
+    """
+    counts = count_verdicts(results)
+    return next((v for v in ("violated", "inconclusive") if counts[v]), "holds")
+
+
+def fields_of_subjects(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The fields of all subjects of a run, "name" and "about" (the name of the type) first.
+
+    Example:
+      >>> fields_of_subjects({"subjects": {"t7": {"about": "Theorem1", "seq_len": 7}}})
+      [{'name': 't7', 'about': 'Theorem1', 'seq_len': 7}]
+    """
+    saved = results.get("subjects") or {}
+    # Subjects of several types may share a name.
+    pairs = saved.items() if isinstance(saved, Mapping) else [("", saved)]
+    return [
+        {"name": str(name), "about": "", **fields}
+        for name, group in pairs
+        for fields in (group if isinstance(group, list) else [group])
+        if isinstance(fields, dict)
+    ]

@@ -8,13 +8,17 @@ reds are poisoned, everywhere.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from ssmbias.runs.files import write_atomically
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 
@@ -56,7 +60,7 @@ _STYLE: Any = {
 def print_style() -> Iterator[None]:
     """Matplotlib's settings for these figures; those of the caller return afterwards.
 
-    Wrap `figure.savefig(...)` in it to get tick labels and embedded fonts as `save_figures`
+    Wrap `figure.savefig(...)` in it to get tick labels and embedded fonts as `save_figure`
     does.
 
     Example:
@@ -73,8 +77,8 @@ def print_style() -> Iterator[None]:
         yield
 
 
-def settings_of(arrays: Arrays) -> list[str]:
-    """Names of the settings that have arrays, in the order in which they were saved."""
+def subjects_of(arrays: Arrays) -> list[str]:
+    """Names of the subjects that have arrays, in the order in which they were saved."""
     return list(dict.fromkeys(key.split("/", 1)[0] for key in arrays if "/" in key))
 
 
@@ -85,6 +89,41 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def save_figure(figure: Figure, path_stem: str | os.PathLike[str]) -> list[Path]:
+    """Save a figure as PNG (200 dpi) and PDF (TrueType fonts embedded), each whole or not at all.
+
+    No dates and versions stand in the files: the same figure gives the same bytes.
+
+    Args:
+      figure: of matplotlib.
+      path_stem: folder, which exists, and name without suffix; dots in it are part of the name.
+
+    Returns:
+      `<stem>.png` and `<stem>.pdf`.
+    """
+    metadata: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+    with print_style():
+        return [
+            write_atomically(
+                Path(f"{os.fspath(path_stem)}.{suffix}"),
+                lambda stream, suffix=suffix, without=without: figure.savefig(
+                    stream, format=suffix, metadata=without
+                ),
+            )
+            for suffix, without in metadata.items()
+        ]
+
+
 def absolute(symbol: str) -> str:
     """An absolute value, with bars that cannot be taken for letters."""
     return rf"$\mid\!{symbol}\!\mid$"
+
+
+def literal(text: str) -> str:
+    r"""A name as text of a figure, in which a dollar sign begins no formula.
+
+    Example:
+      >>> literal("costs $5")
+      'costs \\$5'
+    """
+    return text.replace("$", r"\$")

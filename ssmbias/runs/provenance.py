@@ -1,51 +1,47 @@
-"""What a stored result depends on, and where its numbers were computed."""
+"""Where numbers were computed: versions of packages, hardware, commit."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
+import contextlib
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from ssmbias.runs.files import plain
-
-_PACKAGES = (
-    "ssmbias", "jax", "jaxlib", "diffrax", "optimistix", "equinox", "lineax", "optax", "flax",
-    "numpy", "scipy",
+NUMERIC_PACKAGES = (
+    "jax", "jaxlib", "numpy", "scipy", "diffrax", "optimistix", "equinox", "lineax", "optax",
+    "flax", "ml_dtypes", "python-flint", "xarray", "zarr", "scikit-learn",
 )  # fmt: skip
+"""Packages that a number may depend on; those that are not installed take no part in it."""
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
-def fingerprint(config: Any, ignored_rooms: tuple[str, ...] = ()) -> str:
-    """Identifies what a stored result depends on: configuration (a dataclass) and software.
-
-    Subpackages in `ignored_rooms` do not count: results that they take no part in outlive them.
-    """
-    parts = {
-        "config": dataclasses.asdict(config),
-        "versions": versions(),
-        "hardware": hardware(),
-        "code": _code_hash(ignored_rooms),
-    }
-    return hashlib.sha256(json.dumps(plain(parts), sort_keys=True).encode()).hexdigest()
+def provenance() -> dict[str, Any]:
+    """What a file of results says about its origin: versions, commit and hardware."""
+    return {"versions": versions(), "git_commit": git_commit(), "hardware": hardware()}
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
-    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), **found}
+    """Versions of Python and of the packages that numbers depend on.
+
+    Example:
+      >>> {"python", "ssmbias", "jax", "numpy", "python-flint"} <= versions().keys()
+      True
+    """
+    found = {"python": platform.python_version()}
+    for name in ("ssmbias", *NUMERIC_PACKAGES):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def hardware() -> dict[str, Any]:
-    """Where the numbers were computed."""
+    """Where the numbers are computed."""
+    import jax  # noqa: PLC0415  (slow to import, and certificates do without it)
+
     device = jax.devices()[0]
     return {
         "platform": device.platform,
@@ -58,10 +54,9 @@ def hardware() -> dict[str, Any]:
 
 def git_commit() -> str | None:
     """The commit of the checkout that the package runs from, or `None` outside of one."""
-    root = _ROOT.parent
-    if not (root / ".git").exists():
+    if not (_ROOT / ".git").exists():
         return None
-    git = ["git", "-C", str(root)]
+    git = ["git", "-C", str(_ROOT)]
     try:
         commit = _output([*git, "rev-parse", "HEAD"])
         changed = _output([*git, "status", "--porcelain", "--untracked-files=no"])
@@ -73,15 +68,3 @@ def git_commit() -> str | None:
 def _output(command: list[str]) -> str:
     run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     return run.stdout.strip()
-
-
-def _code_hash(ignored_rooms: tuple[str, ...] = ()) -> str:
-    """Digest of the package's own source, so that stored evidence does not outlive a change."""
-    digest = hashlib.sha256()
-    root = _ROOT
-    for path in sorted(root.rglob("*.py")):
-        if path.relative_to(root).parts[0] in ignored_rooms:
-            continue
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

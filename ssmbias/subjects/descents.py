@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -15,11 +16,10 @@ from ssmbias.core.types import Array
 from ssmbias.data import LagGram, TrainingSet, labels, lag_gram
 from ssmbias.dynamics import DescentConfig, Outcome, gradient_descent
 from ssmbias.dynamics.flow import coordinates
-from ssmbias.evidence.evidence import Assumption, Claim, Evidence, Kind, Runs, judge
+from ssmbias.evidence import Bench, Count, Premise, Row, law_row
 from ssmbias.models import DiagonalSSM, paper_teacher
 from ssmbias.statistics.fits import fit_order
-from ssmbias.subjects.free_flows import POWERS
-from ssmbias.subjects.laboratory import Laboratory
+from ssmbias.subjects.free_flows import POWERS, FreeFlows, FreeRuns, free_runs
 from ssmbias.theory import balancedness_factor, flow_velocity, velocity_scale
 
 # Every state of every run is kept, 6 MB a seed in T9, and two runs a seed make an interval.
@@ -32,7 +32,6 @@ _FEWEST_STEPS = 32
 COMPARED = np.array([8, 16, 32])
 # The longest step times the largest curvature on the way: above 1 corrections would not be small.
 _RESOLUTION = 0.5
-_WIDEST_INTERVAL = 0.1
 _ALL = ("a", "b", "c")
 
 _STEEPEST = optax.sgd(1.0)
@@ -68,7 +67,20 @@ class Rung(NamedTuple):
         return COMPARED * ((self.loss.shape[1] - 1) // _FEWEST_STEPS)
 
 
-class Descents(NamedTuple):
+@dataclass(frozen=True)
+class Descents:
+    """Gradient descent from the starts and on the data of free flows, at a ladder of steps.
+
+    Attributes:
+      name: label in tables.
+      flows: the flows that descent is to follow; its first eight seeds are used.
+    """
+
+    name: str
+    flows: FreeFlows
+
+
+class DescentRuns(NamedTuple):
     """Descents and the flow from the same starts, [run, ...]; a run is a seed at a strength.
 
     Attributes:
@@ -77,7 +89,8 @@ class Descents(NamedTuple):
       duration: physical time at the end [run].
       flow: the flow at the times of `COMPARED` [run, time, ...], by the explicit solver.
       flow_at_half: the same at half of these times.
-      premises, runs: what all claims about these descents rest on.
+      resolution: the longest step times the largest curvature.
+      count: descents and flows behind them.
     """
 
     rungs: tuple[Rung, ...]
@@ -86,22 +99,30 @@ class Descents(NamedTuple):
     duration: Float[np.ndarray, " run"]
     flow: DiagonalSSM
     flow_at_half: DiagonalSSM
-    premises: tuple[Assumption, ...]
-    runs: Runs
+    resolution: float
+    count: Count
 
 
-def descents(lab: Laboratory) -> Descents:
-    """The descents of a setting, made once."""
-    return lab.once("descents", lambda: _simulate(lab))
+def descents(subject: Descents, bench: Bench) -> DescentRuns:
+    """The descents of a subject, made once."""
+    return bench.once(
+        "descents", lambda: _simulate(free_runs(subject.flows, bench.on(subject.flows)))
+    )
 
 
-def _simulate(lab: Laboratory) -> Descents:
+RESOLVED = Premise(
+    f"the longest step times the curvature is at most {_RESOLUTION:g}",
+    lambda subject, runs: (runs.resolution <= _RESOLUTION, f"{runs.resolution:.2g}"),
+)
+"""Premise of all orders in the step size."""
+
+
+def _simulate(flows: FreeRuns) -> DescentRuns:
     """Descend from the free flows' starts, with steps that the curvature on their way allows.
 
     Step sizes and times are powers of two, so that every step size meets the flow's saved times
     to the last bit.
     """
-    flows = lab.free_flows
     trajectory = flows.result.trajectory
     assert trajectory is not None
     num_strengths = flows.targets.shape[1]
@@ -121,24 +142,17 @@ def _simulate(lab: Laboratory) -> Descents:
         index = np.stack(list(map(np.searchsorted, flat(np.asarray(trajectory.time)), wanted)))
         return jax.tree.map(lambda x: np.asarray(x)[row, index], path)
 
-    finest = float(np.max(sizes[:, 0] * curvature))
     failed = int(np.sum(np.asarray(outcome) == Outcome.FAILED))
     reason = Outcome.FAILED.explanation if failed else ""
-    return Descents(
+    return DescentRuns(
         rungs=_rungs(sizes, states),
         start=start,
         data=data,
         duration=duration,
         flow=at(times),
         flow_at_half=at(0.5 * times),
-        premises=(
-            Assumption(
-                f"the longest step times the curvature is at most {_RESOLUTION:g}",
-                finest <= _RESOLUTION,
-                f"{finest:.2g}",
-            ),
-        ),
-        runs=Runs(sizes.size, failed, reason) + flows.runs,
+        resolution=float(np.max(sizes[:, 0] * curvature)),
+        count=Count(sizes.size, failed, reason) + flows.count,
     )
 
 
@@ -199,21 +213,19 @@ def _rungs(sizes: np.ndarray, states: tuple) -> tuple[Rung, ...]:
     )
 
 
-def order_evidence(
-    claim: Claim,
-    lab: Laboratory,
+def order_row(
+    made: DescentRuns,
     quantity: str,
     errors: np.ndarray,
     expected: float,
     *,
     also: np.ndarray | None = None,
     because: str = "",
-) -> Evidence:
+) -> Row:
     """A row that fits the order in which errors [run, size] vanish with the step size.
 
     Args:
-      claim: the claim.
-      lab: the laboratory, whose descents the errors are of.
+      made: the descents that the errors are of.
       quantity: what was compared.
       errors: a positive number for each run and step size.
       expected: the order.
@@ -221,38 +233,17 @@ def order_evidence(
         the order.
       because: what that other reference is.
     """
-    made = descents(lab)
-    premises = made.premises
-    fit, residual, tolerance = None, np.nan, np.nan
+    fit = None
     if np.all(errors > 0) and np.all(np.isfinite(errors)):
         fit = fit_order(RELATIVE_SIZES, errors, expected)
         if also is not None:
             change = 2.0 * abs(fit.exponent - fit_order(RELATIVE_SIZES, also, expected).exponent)
             fit = dataclasses.replace(fit, low=fit.low - change, high=fit.high + change)
-        residual, tolerance = abs(fit.exponent - expected), 0.5 * (fit.high - fit.low)
-    # An interval too wide to tell orders apart cannot confirm; one that excludes the law refutes.
-    if fit is not None and residual <= tolerance:
-        narrow = Assumption(
-            f"the intervals of all orders are narrower than {2 * _WIDEST_INTERVAL:g}",
-            tolerance <= _WIDEST_INTERVAL,
-            f"[{fit.low:.4f}, {fit.high:.4f}]" if tolerance > _WIDEST_INTERVAL else "",
-        )
-        premises = (*premises, narrow)
-    verdict, reason = judge(residual, tolerance, premises, made.runs)
-    return Evidence(
-        claim=claim.id,
-        setting=lab.setting.name,
-        kind=Kind.LAW,
-        quantity=quantity,
-        predicted=expected,
-        measured=np.nan if fit is None else fit.exponent,
-        residual=residual,
-        tolerance=tolerance,
+    return law_row(
+        quantity,
+        fit,
+        expected=expected,
         derivation="half the 95 % interval of the order: Student's t over the runs plus the change "
         "from first to second order of the correction in η" + (because and f", plus {because}"),
-        verdict=verdict,
-        reason=reason,
-        assumptions=premises,
-        fit=fit,
-        runs=made.runs,
+        count=made.count,
     )

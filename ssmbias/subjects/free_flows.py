@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ssmbias.config import Setting
+from ssmbias.core.checks import require_int
 from ssmbias.core.types import Array
 from ssmbias.data import (
     TrainingSet,
@@ -20,12 +21,14 @@ from ssmbias.data import (
     special_sequences,
 )
 from ssmbias.dynamics import FlowConfig, FlowResult, Outcome, gradient_flow
-from ssmbias.evidence.evidence import Runs
+from ssmbias.evidence import Bench, Count
 from ssmbias.models import DiagonalSSM, paper_teacher
+from ssmbias.subjects.states import States
 
 _STRENGTHS = (0.0, 1.0)
 # The numbers of sequences of the paper's experiments with standalone models.
 _NUM_BASELINE, _NUM_SPECIAL = 8, 10
+NUM_SEQUENCES = _NUM_BASELINE + _NUM_SPECIAL
 # Long enough that the loss falls by orders of magnitude, short enough for explicit steps.
 _HORIZON = 10.0
 # Powers of two, which gradient descent with a step that is one hits exactly; some between them.
@@ -47,7 +50,41 @@ _CONFIG = FlowConfig(
 )
 
 
-class FreeFlows(NamedTuple):
+@dataclass(frozen=True)
+class FreeFlows:
+    """Random students, all of (a, b, c) trained on random sequences, clean and poisoned.
+
+    Attributes:
+      name: label in tables.
+      seq_len: sequence length κ, at least 5.
+      state_dim: the student's dimension d.
+      first_seed: seeds are first_seed, first_seed + 1, ...
+      num_seeds: number of starts, each with data of its own.
+
+    Example:
+      >>> FreeFlows("mine", seq_len=7, state_dim=10, num_seeds=2).first_seed
+      0
+    """
+
+    name: str
+    seq_len: int
+    state_dim: int
+    first_seed: int = 0
+    num_seeds: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse data without a lag for every kind of sequence."""
+        require_int("seq_len", self.seq_len, minimum=5)
+        require_int("state_dim", self.state_dim, minimum=1)
+        require_int("first_seed", self.first_seed, minimum=0)
+        require_int("num_seeds", self.num_seeds, minimum=1)
+
+    def states(self, bench: Bench) -> States:
+        """All saved states, as `HasStates` asks for."""
+        return free_states(self, bench)
+
+
+class FreeRuns(NamedTuple):
     """Flows [seed, strength, ...] with their data.
 
     Attributes:
@@ -55,24 +92,29 @@ class FreeFlows(NamedTuple):
       training_set: sequences and weights [seed, strength, ...].
       targets: labels [seed, strength, sample].
       result: the runs, with trajectories.
-      runs: how they ended; convergence is not required.
+      count: how they ended; convergence is not required.
     """
 
     start: DiagonalSSM
     training_set: TrainingSet
     targets: Float[Array, "seed strength sample"]
     result: FlowResult
-    runs: Runs
+    count: Count
 
 
-def simulate_free_flows(setting: Setting, num_seeds: int) -> FreeFlows:
+def free_runs(subject: FreeFlows, bench: Bench) -> FreeRuns:
+    """The flows of a subject, run once; they need not converge."""
+    return bench.once("free flows", lambda: _simulate(subject))
+
+
+def _simulate(subject: FreeFlows) -> FreeRuns:
     """Flow of random students on clean (ρ = 0) and poisoned (ρ = 1) random data.
 
     The teacher has dimension 2 (0.99, 0.8; b = c = 1); baseline sequences are non-zero at lags
     3..κ-1, special ones at lags 0 and 1; a is uniform on (0, 0.9), b and c are normal with
     standard deviation 0.5.
     """
-    seq_len, state_dim = setting.seq_len, setting.state_dim
+    seq_len, state_dim = subject.seq_len, subject.state_dim
     teacher = paper_teacher(2)
 
     def data(key: Array, strength: Array) -> tuple[TrainingSet, Array]:
@@ -98,7 +140,7 @@ def simulate_free_flows(setting: Setting, num_seeds: int) -> FreeFlows:
         gram = lag_gram(training_set, teacher)
         return gradient_flow(start, gram, save_times=_TIMES, config=_CONFIG)
 
-    seeds = setting.first_seed + np.arange(num_seeds)
+    seeds = subject.first_seed + np.arange(subject.num_seeds)
     keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds)
     start = jax.vmap(student)(keys[:, 0])
     over_strength = jax.vmap(data, in_axes=(None, 0))
@@ -106,7 +148,7 @@ def simulate_free_flows(setting: Setting, num_seeds: int) -> FreeFlows:
         keys[:, 1], jnp.array(_STRENGTHS)
     )
     # One mapped axis: tracing a solver through a second one would cost seconds.
-    lanes = (num_seeds, len(_STRENGTHS))
+    lanes = (subject.num_seeds, len(_STRENGTHS))
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), training_set)
     repeated = jax.tree.map(lambda x: jnp.repeat(x, lanes[1], axis=0), start)
     result = jax.jit(jax.vmap(flow))(repeated, flat)
@@ -114,4 +156,28 @@ def simulate_free_flows(setting: Setting, num_seeds: int) -> FreeFlows:
     outcomes = np.asarray(result.outcome)
     bad = (outcomes == Outcome.FAILED) | (outcomes == Outcome.MAX_STEPS)
     reason = Outcome(int(outcomes[bad][0])).explanation if bad.any() else ""
-    return FreeFlows(start, training_set, targets, result, Runs(bad.size, int(bad.sum()), reason))
+    return FreeRuns(start, training_set, targets, result, Count(bad.size, int(bad.sum()), reason))
+
+
+def free_states(subject: FreeFlows, bench: Bench) -> States:
+    """All saved states of the flows."""
+    flows = free_runs(subject, bench)
+    trajectory = flows.result.trajectory
+    assert trajectory is not None
+    num_times = trajectory.time.shape[-1]
+    model = DiagonalSSM(trajectory.a, trajectory.b, trajectory.c)
+
+    def repeat(x: Array) -> Array:  # the data of a run, once for each of its saved times
+        x = jnp.repeat(x[:, :, None], num_times, axis=2)
+        return x.reshape(-1, *x.shape[3:])
+
+    return States(
+        label="free flows of (a, b, c)",
+        model=jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), model),
+        training_set=jax.tree.map(repeat, flows.training_set),
+        targets=repeat(flows.targets),
+        teacher=paper_teacher(2),
+        trainable=("a", "b", "c"),
+        losses=(np.asarray(trajectory.loss).reshape(-1, num_times),),
+        count=flows.count,
+    )

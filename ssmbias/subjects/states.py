@@ -8,7 +8,7 @@ simulations use nor the formulas under test take part.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ssmbias.core.types import Array
-from ssmbias.data import TrainingSet, labels, theorem1_training_set
-from ssmbias.evidence.evidence import Claim, Evidence, Runs, judge
-from ssmbias.models import DiagonalSSM, apply, theorem1_student, theorem1_teacher
-from ssmbias.subjects.laboratory import Laboratory
+from ssmbias.data import TrainingSet
+from ssmbias.evidence import Bench, Count, Row
+from ssmbias.models import DiagonalSSM, apply
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -30,16 +29,34 @@ class States(NamedTuple):
     Attributes:
       label: which flows these are.
       model, training_set, targets: one each for each point.
+      teacher: whose labels the targets are.
       trainable: what moves.
-      runs: simulations behind the points.
+      losses: losses along the trajectories, arrays [run, time].
+      count: simulations behind the points.
     """
 
     label: str
     model: DiagonalSSM
     training_set: TrainingSet
     targets: Float[Array, "point sample"]
+    teacher: DiagonalSSM
     trainable: tuple[str, ...]
-    runs: Runs
+    losses: tuple[np.ndarray, ...]
+    count: Count
+
+
+@runtime_checkable
+class HasStates(Protocol):
+    """A subject whose flows have been saved: whatever holds at every state can be checked on it."""
+
+    @property
+    def name(self) -> str:
+        """Label in tables."""
+        ...
+
+    def states(self, bench: Bench) -> States:
+        """Students along its trajectories, with the data that they are trained on."""
+        ...
 
 
 def loss_by_recurrence(
@@ -56,51 +73,6 @@ def steepest_descent(
 ) -> DiagonalSSM:
     """-∇L by automatic differentiation of `loss_by_recurrence`."""
     return jax.tree.map(jnp.negative, jax.grad(loss_by_recurrence)(model, training_set, targets))
-
-
-def theorem1_states(lab: Laboratory) -> States:
-    """All saved states of all seeds and strengths in the setting of Theorem 1."""
-    return lab.once("theorem1_states", lambda: _theorem1_states(lab))
-
-
-def _theorem1_states(lab: Laboratory) -> States:
-    s = lab.setting
-    teacher = theorem1_teacher(s.state_dim)
-    diagonals, strengths = [], []
-    runs = Runs(0)
-    for strength in lab.strengths:
-        states = np.asarray(lab.path(strength).a).reshape(-1, s.state_dim)
-        diagonals.append(states)
-        strengths.append(np.full(len(states), strength))
-        runs = runs + lab.limits((strength,)).runs
-    rho = jnp.asarray(np.concatenate(strengths))
-    training_set = jax.vmap(lambda r: theorem1_training_set(s.seq_len, r))(rho)
-    targets = jax.vmap(lambda x: labels(teacher, x))(training_set.inputs)
-    model = jax.vmap(theorem1_student)(jnp.asarray(np.concatenate(diagonals)))
-    return States("Theorem 1 flows", model, training_set, targets, ("a",), runs)
-
-
-def free_states(lab: Laboratory) -> States:
-    """All saved states of the flows of (a, b, c) on random data."""
-    flows = lab.free_flows
-    trajectory = flows.result.trajectory
-    assert trajectory is not None
-    num_times = trajectory.time.shape[-1]
-    model = DiagonalSSM(trajectory.a, trajectory.b, trajectory.c)
-    flat_model = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), model)
-
-    def repeat(x: Array) -> Array:  # the data of a run, once for each of its saved times
-        x = jnp.repeat(x[:, :, None], num_times, axis=2)
-        return x.reshape(-1, *x.shape[3:])
-
-    return States(
-        "free flows of (a, b, c)",
-        flat_model,
-        jax.tree.map(repeat, flows.training_set),
-        repeat(flows.targets),
-        ("a", "b", "c"),
-        flows.runs,
-    )
 
 
 def rounding_tolerance(states: States) -> float:
@@ -124,28 +96,18 @@ ROUNDING_DERIVATION = (
 )
 
 
-def identity_evidence(
-    claim: Claim,
-    lab: Laboratory,
-    states: States,
-    residual: Callable[[DiagonalSSM, TrainingSet, Array], Array],
-) -> Evidence:
+def identity_row(
+    states: States, residual: Callable[[DiagonalSSM, TrainingSet, Array], Array]
+) -> Row:
     """The largest residual over all points, against rounding."""
     residuals = jax.jit(jax.vmap(residual))(states.model, states.training_set, states.targets)
     largest = float(jnp.max(residuals))
-    tolerance = rounding_tolerance(states)
-    verdict, reason = judge(largest, tolerance, (), states.runs)
-    return Evidence(
-        claim=claim.id,
-        setting=lab.setting.name,
-        kind=claim.kind,
+    return Row(
         quantity=f"{states.label}, {len(residuals)} states",
         predicted=0.0,
         measured=largest,
         residual=largest,
-        tolerance=tolerance,
+        tolerance=rounding_tolerance(states),
         derivation=ROUNDING_DERIVATION,
-        verdict=verdict,
-        reason=reason,
-        runs=states.runs,
+        count=states.count,
     )

@@ -97,12 +97,13 @@ def test_wheel_holds_package_configuration_and_scripts(wheel: Path) -> None:
     expected = set()
     for top, place in (("ssmbias", ""), ("conf", "ssmbias/"), ("scripts", "ssmbias/")):
         for path in (REPO / top).rglob("*"):
-            if path.suffix in {".py", ".yaml"} or path.name == "py.typed":
+            if path.suffix in {".py", ".yaml", ".html", ".css"} or path.name == "py.typed":
                 expected.add(place + path.relative_to(REPO).as_posix())
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert {"ssmbias/conf/__init__.py", "ssmbias/scripts/verify.py", "ssmbias/py.typed"} <= names
     assert any(name.startswith("ssmbias/conf/") and name.endswith(".yaml") for name in names)
+    assert {"ssmbias/report/templates/page.html", "ssmbias/report/templates/style.css"} <= names
     # Equality also finds a subpackage or a group of conf/ that pyproject.toml leaves out.
     assert names == expected
 

@@ -5,24 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssmbias.config import SETTINGS
-from ssmbias.evidence import Assumption, Laboratory, Runs, Verdict, all_claims, check_claim
+from ssmbias.evidence import Bench, Count, Row, Verdict, check, judge
+from ssmbias.evidence.registry import by_id, claims_of_package
 from ssmbias.statistics.fits import fit_order
-from ssmbias.subjects.descents import COMPARED, RELATIVE_SIZES, descents, order_evidence
+from ssmbias.subjects import Descents, FreeFlows
+from ssmbias.subjects.descents import COMPARED, RELATIVE_SIZES, descents, order_row
+from ssmbias.subjects.free_flows import free_runs
 
 ORDERS = {"I3-descent": 1, "I5-descent": 0, "M7-order": 0}
 """Claims with fitted orders, and the row at which these begin."""
 
 
+CLAIMS = by_id(claims_of_package("ssmbias.claims"))
+FLOWS = FreeFlows("t7", 7, 10, first_seed=242, num_seeds=3)
+SUBJECT = Descents("t7", FLOWS)
+
+
 @pytest.fixture(scope="module")
-def lab() -> Laboratory:
-    return Laboratory(SETTINGS["t7"], 3, (0.0, 1.0), 1e-10)
+def bench() -> Bench:
+    return Bench(SUBJECT)
 
 
 @pytest.mark.slow
-def test_rungs_meet_the_flow_exactly(lab):
-    made = descents(lab)
-    saved = np.asarray(lab.free_flows.result.trajectory.time).reshape(6, -1)
+def test_rungs_meet_the_flow_exactly(bench):
+    made = descents(SUBJECT, bench)
+    flows = free_runs(FLOWS, bench.on(FLOWS))
+    saved = np.asarray(flows.result.trajectory.time).reshape(6, -1)
     for rung, relative in zip(made.rungs, RELATIVE_SIZES, strict=True):
         assert np.all(np.frexp(rung.step_size)[0] == 0.5)  # powers of two
         np.testing.assert_array_equal(rung.step_size, relative * made.rungs[0].step_size)
@@ -40,52 +48,54 @@ def test_rungs_meet_the_flow_exactly(lab):
         assert np.linalg.norm(at - flow) < 0.1 * way
 
 
-def _altered(lab: Laboratory, **changes) -> Laboratory:
-    """A laboratory whose descents are the same but for what is named."""
-    other = Laboratory(lab.setting, lab.num_seeds, lab.strengths, lab.rtol)
-    other.__dict__["free_flows"] = lab.free_flows
-    made = descents(lab)._replace(**changes)
+def _altered(bench: Bench, **changes) -> Bench:
+    """A bench whose descents are the same but for what is named."""
+    other = Bench(SUBJECT)
+    made = descents(SUBJECT, bench)._replace(**changes)
     other.once("descents", lambda: made)
     return other
 
 
+def _verdict(row: Row) -> Verdict:
+    return judge(row.residual, row.tolerance, row.premises, row.count)[0]
+
+
 @pytest.mark.parametrize("id", ORDERS)
 @pytest.mark.slow
-def test_steps_that_are_too_long_make_orders_inconclusive(lab, id):
-    unmet = Assumption("the longest step is short", False, "2.5")
-    rows = check_claim(all_claims()[id], _altered(lab, premises=(unmet,)))
+def test_steps_that_are_too_long_make_orders_inconclusive(bench, id):
+    rows = check(CLAIMS[id], SUBJECT, _altered(bench, resolution=2.5))
     for number, row in enumerate(rows):
         expected = Verdict.INCONCLUSIVE if number >= ORDERS[id] else Verdict.HOLDS
         assert row.verdict is expected, row
 
 
 @pytest.mark.parametrize("id", [*ORDERS, "I1-descent"])
-def test_runs_that_failed_make_all_rows_inconclusive(lab, id):
-    for row in check_claim(all_claims()[id], _altered(lab, runs=Runs(36, 1, "not finite"))):
+def test_runs_that_failed_make_all_rows_inconclusive(bench, id):
+    for row in check(CLAIMS[id], SUBJECT, _altered(bench, count=Count(36, 1, "not finite"))):
         assert row.verdict is Verdict.INCONCLUSIVE
         assert "not finite" in row.reason
 
 
-def test_errors_that_vanish_or_scatter_have_no_order(lab):
-    claim = all_claims()["M7-order"]
+def test_errors_that_vanish_or_scatter_have_no_order(bench):
+    made = descents(SUBJECT, bench)
     errors = np.tile(RELATIVE_SIZES, (6, 1))
-    row = order_evidence(claim, lab, "q", errors, 1.0)
-    assert row.verdict is Verdict.HOLDS
+    row = order_row(made, "q", errors, 1.0)
+    assert _verdict(row) is Verdict.HOLDS
     errors[2, 3] = 0.0
-    assert order_evidence(claim, lab, "q", errors, 1.0).verdict is Verdict.INCONCLUSIVE
+    assert _verdict(order_row(made, "q", errors, 1.0)) is Verdict.INCONCLUSIVE
     # Exponents from 0.5 to 1.5: the interval contains 1, and is too wide to say anything.
     wide = np.stack([RELATIVE_SIZES**k for k in np.linspace(0.5, 1.5, 6)])
-    row = order_evidence(claim, lab, "q", wide, 1.0)
-    assert row.verdict is Verdict.INCONCLUSIVE
-    assert "narrower" in row.reason
+    row = order_row(made, "q", wide, 1.0)
+    assert _verdict(row) is Verdict.INCONCLUSIVE
+    assert "narrower" in row.premises[0].statement
     # The same interval refutes order 3.
-    assert order_evidence(claim, lab, "q", wide, 3.0).verdict is Verdict.VIOLATED
+    assert _verdict(order_row(made, "q", wide, 3.0)) is Verdict.VIOLATED
 
 
-def test_another_reference_widens_the_interval(lab):
-    claim = all_claims()["M7-order"]
+def test_another_reference_widens_the_interval(bench):
+    made = descents(SUBJECT, bench)
     errors = np.tile(RELATIVE_SIZES, (6, 1))
-    row = order_evidence(claim, lab, "q", errors, 1.0, also=errors**1.01, because="x")
+    row = order_row(made, "q", errors, 1.0, also=errors**1.01, because="x")
     assert row.fit is not None
     assert row.fit.high - row.fit.low == pytest.approx(0.04, rel=1e-6)
     assert row.derivation.endswith("plus x")

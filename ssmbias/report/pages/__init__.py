@@ -1,0 +1,1 @@
+"""Pages, figures and tables, one file or folder a subject; made from saved results only."""

@@ -1,0 +1,359 @@
+"""Tables, figures and page of the poison experiments: written, read back, and looked at."""
+
+from __future__ import annotations
+
+import csv
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from ssmbias.poison.summary import about_digits, judge_all, limits, write_report
+from ssmbias.poison.verdict import judge
+from ssmbias.report.numbers import Spread, format_spread
+from ssmbias.report.pages.poison import PoisonPage, Words, arm_rows, control_rows
+from ssmbias.report.pages.poison.arms import (
+    ArmDots,
+    ControlDots,
+    WindowScan,
+    arms_figure,
+    window_figure,
+)
+from ssmbias.report.pages.poison.saved import MeanInterval
+from ssmbias.report.pages.poison.sequences import examples_figure, sensitivity_figure
+from ssmbias.report.table import table_of
+
+NUM, LENGTH = 12, 16
+MEANS = {
+    "base": 0.90, "dup": 0.90, "noise": 0.88, "early": 0.93, "rpos": 0.91, "gen": 0.94,
+    "late": 0.81, "random": 0.92, "found": 0.85, "found_late": 0.86, "found_early": 0.83,
+}  # fmt: skip
+
+
+def results(experiment: str = "f1", **changes: float) -> xr.Dataset:
+    """Everything that a run may save, with one run that failed."""
+    rng = np.random.default_rng(0)
+    means = MEANS | changes
+    dims, shape = ("arm", "seed"), (len(means), NUM)
+    centre = np.array(list(means.values()))[:, None]
+    share = np.exp(0.2 * rng.normal(size=(*shape, LENGTH)))
+    share[list(means).index("late"), :, -2:] *= 40.0
+    outcome = np.zeros(shape, np.int32)
+    outcome[3, 5] = 1
+    return xr.Dataset(
+        {
+            "test_accuracy": (dims, np.clip(centre + 0.02 * rng.normal(size=shape), 0, 1)),
+            "long_accuracy": (dims, np.clip(centre - 0.05 + 0.02 * rng.normal(size=shape), 0, 1)),
+            "train_accuracy": (dims, np.ones(shape)),
+            "in_distribution_accuracy": (dims, np.full(shape, 0.98)),
+            "final_loss": (dims, np.full(shape, 1e-3)),
+            "outcome": (dims, outcome),
+            "input_share": ((*dims, "position"), share / share.sum(axis=-1, keepdims=True)),
+            "teacher_cosine": (dims, np.full(shape, 0.875)),
+        },
+        coords={"arm": list(means), "seed": 100 + np.arange(NUM)},
+        attrs={
+            "experiment": experiment,
+            "title": "F1 <sign of the sum>",
+            "chance": 0.5,
+            "teacher": True,
+            "tuning_seeds": np.array([0, 1]),
+        },
+    )
+
+
+def window_scan() -> xr.Dataset:
+    rng = np.random.default_rng(1)
+    starts = np.array([0, 8, 12, 14])
+    mean = np.array([0.9, 0.88, 0.82, 0.75])[:, None]
+    values = mean + 0.01 * rng.normal(size=(4, NUM))
+    outcome = np.zeros((4, NUM), int)
+    outcome[1, 2] = 1
+    values[1, 2] = 1e9
+    dims = ("window", "seed")
+    return xr.Dataset(
+        {"test_accuracy": (dims, values), "outcome": (dims, outcome)},
+        coords={"window": starts, "seed": 100 + np.arange(NUM)},
+        attrs={"width": 2},
+    )
+
+
+EXAMPLES = {"clean": np.eye(5, LENGTH), "late": 0.05 * np.eye(3, LENGTH)[:, ::-1]}
+
+
+class Page(HTMLParser):
+    """What a browser would see: balanced tags, text, and where it would ask for more."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.sources: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        named = dict(attrs)
+        self.sources += [str(v) for k, v in attrs if k in ("src", "href", "action")]
+        self.ids += [str(named["id"])] if "id" in named else []
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    folder = tmp_path_factory.mktemp("poison") / "new" / "run"
+    return folder, write_report(
+        folder, results(), window_scan(), EXAMPLES, command="python scripts/poison.py a='b <c>'"
+    )
+
+
+def test_every_file_is_returned_and_there(run: tuple[Path, list[Path]]) -> None:
+    folder, files = run
+    found = {p for p in folder.rglob("*") if p.is_file()}
+    assert found == set(files)
+    assert len(files) == len(set(files))
+    names = {p.relative_to(folder).as_posix() for p in files}
+    figures = ("arms", "arms_found", "arms_found_late", "window", "sensitivity", "examples")
+    assert names == {
+        *(f"{t}.{s}" for t in ("table", "controls") for s in ("md", "tex", "csv")),
+        *(f"figures/{f}.{s}" for f in figures for s in ("png", "pdf")),
+        "report.html",
+    }
+    for path in folder.glob("figures/*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    for path in folder.glob("figures/*.pdf"):
+        assert path.read_bytes().startswith(b"%PDF")
+
+
+def test_the_page_says_the_verdict_first_then_its_limits(run: tuple[Path, list[Path]]) -> None:
+    text = (run[0] / "report.html").read_text("utf-8")
+    page = Page(text)
+    data = results()
+    order = [text.index(part) for part in ("<h1", 'id="verdict"', 'id="limits"', 'id="controls"')]
+    assert order == sorted(order)
+    assert "late: effect of the last elements" in page.words
+    for verdict in judge_all(data):
+        assert verdict.sentence in page.words
+    for sentence in limits(data, judge_all(data)):
+        assert sentence in page.words
+    assert "Share of the last 2 elements" in page.words
+    assert "late 0.875" in page.words  # the cosine
+    assert "F1 <sign of the sum>" in page.words
+    assert "python scripts/poison.py a='b <c>'" in page.words
+    assert "On these digits" not in page.words
+
+
+def test_the_page_needs_nothing_but_itself(run: tuple[Path, list[Path]]) -> None:
+    text = (run[0] / "report.html").read_text("utf-8")
+    page = Page(text)
+    assert all(s.startswith(("data:image/png;base64,", "#")) for s in page.sources)
+    assert {s[1:] for s in page.sources if s.startswith("#")} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert "<script" not in text
+    assert text.count("<figure") == 6
+
+
+def test_tables_hold_the_numbers(run: tuple[Path, list[Path]]) -> None:
+    data = results()
+    with (run[0] / "table.csv").open(newline="") as stream:
+        arms = {row["arm"]: row for row in csv.DictReader(stream)}
+    assert list(arms) == list(MEANS)
+    for arm, row in arms.items():
+        chosen = data.sel(arm=arm)
+        kept = chosen["test_accuracy"].values[chosen["outcome"].values == 0]
+        assert float(row["test"]) == np.mean(kept)
+        assert float(row["test_sd"]) == np.std(kept, ddof=1)
+        assert (int(row["num"]), int(row["excluded"])) == (len(kept), NUM - len(kept))
+    assert arms["early"]["excluded"] == "1"
+    late = judge(data).differences["dup"]
+    assert float(arms["late"]["to_dup"]) == late.points.mean
+    assert float(arms["late"]["to_dup_p"]) == late.p_value
+    assert arms["dup"]["to_dup"] == "nan"
+    with (run[0] / "controls.csv").open(newline="") as stream:
+        controls = [(row["attack"], row["control"], row) for row in csv.DictReader(stream)]
+    of = {(attack, control): row for attack, control, row in controls}
+    assert float(of["late", "dup"]["p_corrected"]) == late.p_corrected
+    assert of["late", "gen"]["p_corrected"] == "nan"
+    assert int(of["late", "early"]["num_excluded"]) == 1
+    assert of["late", "dup"]["shown"] == "lower"
+    assert of["found_late", "found_early"]["shown"] != "lower"
+    markdown = (run[0] / "table.md").read_text("utf-8")
+    kept = data["test_accuracy"].sel(arm="late").values
+    assert f"| late | 12 | {kept.mean():.3f} ± {kept.std(ddof=1):.3f} |" in markdown
+    shown = format_spread(Spread(*late.points[:3]))
+    assert f"| {shown} |" in (run[0] / "controls.md").read_text("utf-8")
+    page = Page((run[0] / "report.html").read_text("utf-8")).words
+    assert shown.replace("-", "−") in page
+    assert "e-" not in page[page.index("Against every control") : page.index("Remarks")]
+
+
+def test_latex_is_well_formed(run: tuple[Path, list[Path]]) -> None:
+    for name in ("table", "controls"):
+        text = (run[0] / f"{name}.tex").read_text("utf-8")
+        assert text.isascii()
+        bare = re.sub(r"\\[\\{}$&%#_]", "", text)
+        assert bare.count("{") == bare.count("}")
+        assert all(line.count("$") % 2 == 0 for line in bare.splitlines())
+        assert not re.search(r"(?<!\\)[_^]", re.sub(r"\$[^$]*\$", "", bare))
+    assert r"$\pm$" in (run[0] / "table.tex").read_text("utf-8")
+
+
+def test_rows_without_some_accuracies_have_dashes() -> None:
+    data = results().drop_vars(["long_accuracy", "in_distribution_accuracy"])
+    rows = arm_rows(data.drop_sel(arm="dup"))
+    assert np.isnan(rows[0].long)
+    assert np.isnan(rows[0].to_dup)
+    assert "| - |" in table_of(rows).markdown()
+    assert "--" in table_of(rows, "c").latex("t")
+
+
+def test_a_run_without_extras_is_reported(tmp_path: Path) -> None:
+    plain = results()[["test_accuracy", "train_accuracy", "outcome"]]
+    plain = plain.sel(arm=["dup", "early", "rpos", "late"])
+    files = write_report(tmp_path, plain)
+    assert {p.stem for p in files} == {"table", "controls", "arms", "report"}
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    assert "was not run (arm gen)" in page.words
+    assert "reproduce" not in page.ids
+
+
+def test_digits_say_plainly_that_last_elements_do_not_matter(tmp_path: Path) -> None:
+    arms = ["base", "dup", "random", "found", "found_late", "found_early"]
+    data = results("digits_3_8").sel(arm=arms)
+    write_report(tmp_path, data)
+    words = Page((tmp_path / "report.html").read_text("utf-8")).words
+    start = words.index("On these digits the last elements are not what matters")
+    assert words.index("Verdict") < start < words.index("Ordinary poisoning:")
+    assert "found_late - found_early =" in words
+    # Negative controls: no digits; late worse than early, which the sentence must not deny.
+    assert about_digits(results(), judge_all(results())) == []
+    for late, early in ((0.70, 0.83), (0.93, 0.98)):
+        other = results("digits_3_8", found_late=late, found_early=early).sel(arm=arms)
+        (said,) = about_digits(other, judge_all(other))
+        assert "late poison harms more than early poison" in said
+        assert "no control stands at random positions" in said
+    # And nothing is claimed of runs that cannot tell, or that did not compare.
+    few = data.isel(seed=slice(5))
+    (said,) = about_digits(few, judge_all(few))
+    assert "cannot tell whether the last elements matter" in said
+    alone = data.sel(arm=["base", "dup", "random", "found"])
+    (said,) = about_digits(alone, judge_all(alone))
+    assert "late poison was not compared" in said
+
+
+def test_limits_follow_the_results() -> None:
+    data = results()
+    said = " ".join(limits(data, judge_all(data)))
+    assert "no proof" in said
+    assert "white box" in said
+    assert "No teacher" not in said
+    other = data.assign_attrs(teacher=False).sel(
+        arm=["base", "dup", "noise", "early", "rpos", "late"]
+    )
+    other["test_accuracy"].loc[{"arm": "late"}] = other["test_accuracy"].sel(arm="dup")
+    said = " ".join(limits(other, judge_all(other)))
+    assert "No teacher" in said
+    assert "no proof" not in said
+    assert "An effect of the last elements of a sequence was not shown" in said
+    assert "does not mean that there is none" in said
+    assert "white box" not in said
+
+
+def test_control_rows_carry_their_notes() -> None:
+    data = results()
+    data["test_accuracy"].loc[{"arm": "late"}] = data["test_accuracy"].sel(arm="dup").values
+    row = next(r for r in control_rows(data, judge(data)) if r.control == "dup")
+    assert row.note == "all pairs tie: p is 1"
+    assert (row.num_tied, row.num_lower, row.shown) == (NUM, 0, "no difference shown")
+    assert np.isnan(row.effect_size)
+    assert "| - | 0 of 12 | 12 | 1 | 1 | 1 |" in table_of([row]).markdown()
+
+
+def test_seeds_that_chose_a_setting_get_no_report(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="chose a setting"):
+        write_report(tmp_path / "run", results().assign_attrs(tuning_seeds=[101]))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="none is an attack"):
+        write_report(tmp_path / "run", results().sel(arm=["base", "dup"]))
+    with pytest.raises(ValueError, match="window and seed"):
+        write_report(tmp_path / "run", results(), scan=results())
+    assert not (tmp_path / "run").exists()
+
+
+MEAN = MeanInterval(0.5, 0.4, 0.6)
+
+
+def test_images_of_both_kinds_are_drawn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, shape in (("grey", (2, 4, 4)), ("colour", (2, 4, 4, 3)), ("long", (1, 100))):
+        images = rng.uniform(size=shape)
+        files = examples_figure({"clean": images, "found": images}, tmp_path / name)
+        assert [p.suffix for p in files] == [".png", ".pdf"]
+
+
+def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
+    shares = {"dup": np.full((3, 4), 0.25), "late": np.full((3, 4), 0.25)}
+    first, again = (sensitivity_figure(shares, tmp_path / n) for n in ("a", "b"))
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in again]
+    other = sensitivity_figure(shares | {"late": np.eye(3, 4)}, tmp_path / "c")
+    assert other[0].read_bytes() != first[0].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda stem: arms_figure([], "late", [], stem, chance=0.5), "at least one of each"),
+        (lambda stem: sensitivity_figure({}, stem), "no arm with a usable row"),
+        (lambda stem: sensitivity_figure({"dup": np.ones(3)}, stem), r"\[seed, position\]"),
+        (lambda stem: sensitivity_figure({"dup": np.full((2, 3), np.nan)}, stem), "usable row"),
+        (lambda stem: examples_figure({}, stem), "shapes"),
+        (lambda stem: examples_figure({"a": np.ones((2, 3)), "b": np.ones((2, 3, 3))}, stem), "sh"),
+        (lambda stem: examples_figure({"a": np.ones((2, 3, 3, 4))}, stem), "3 colours"),
+        (lambda stem: examples_figure({"a": np.full((2, 3), np.inf)}, stem), "not finite"),
+        (lambda stem: examples_figure({"a": np.ones((0, 3))}, stem), "one example at least"),
+        (lambda _: WindowScan(np.arange(2), np.ones((3, 4)), [MEAN] * 3, {}), "2, 3 and 3 windows"),
+        (lambda _: WindowScan(np.arange(2), np.ones(2), [MEAN] * 2, {}), "1 and 1 axes"),
+        (lambda _: Words("h", "bad", ["v"], ["l"]), "tone='bad'"),
+        (lambda _: Words("h", "harm", ["v"], []), "what was not"),
+    ],
+)
+def test_bad_figures_and_pages_are_refused(draw: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        draw(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arms_without_a_usable_run_are_said_so(tmp_path: Path) -> None:
+    nothing = MeanInterval(np.nan, np.nan, np.nan)
+    arms = [ArmDots("dup", np.array([0.9, np.nan]), MEAN), ArmDots("late", np.zeros(0), nothing)]
+    controls = [ControlDots("dup", np.zeros(0), nothing, False)]
+    assert len(arms_figure(arms, "late", controls, tmp_path / "a", chance=0.5)) == 2
+    scan = WindowScan(np.array([3]), np.full((1, 2), np.nan), [nothing], {"dup": MEAN})
+    assert len(window_figure(scan, tmp_path / "w", chance=0.5)) == 2
+
+
+def test_hostile_text_is_escaped() -> None:
+    evil = "<script>alert('&')</script>"
+    words = Words(evil, "harm", [evil], [evil], [evil])
+    text = PoisonPage(evil, words, settings={evil: evil}, command=evil).html()
+    assert "<script" not in text
+    assert Page(text).words.count(evil) >= 7
