@@ -25,9 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssmbias import generalization_error, simulate_theorem1
-from ssmbias.subjects import SETTINGS
 from ssmbias.dynamics import LimitConfig, Outcome, Theorem1Config
 from ssmbias.dynamics.limit.solve import Ends, Points, default_lanes, limits_of, run_points
+from ssmbias.subjects import SETTINGS
 from ssmbias.sweeps.grid import make_grid
 from ssmbias.sweeps.starts import starts_of
 from ssmbias.theory import clean_limit

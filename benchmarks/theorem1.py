@@ -26,9 +26,9 @@ import numpy as np
 from scipy.integrate import odeint, solve_ivp
 
 from ssmbias import generalization_error, simulate_theorem1
-from ssmbias.subjects import SETTINGS
 from ssmbias.dynamics import Theorem1Config, Theorem1Result
 from ssmbias.models import reference_start
+from ssmbias.subjects import SETTINGS
 from ssmbias.theory import clean_limit
 
 SETTING = SETTINGS["t7"]

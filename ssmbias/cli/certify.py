@@ -1,56 +1,23 @@
-"""Certify boxes: `python scripts/certify.py seq_len=7 state_dim=10 rel=0.2 'delta=[1e-9,1e-8]'`."""
+"""`ssmbias-certify`: prove Theorem 1 over boxes of starts."""
 
 from __future__ import annotations
 
-import dataclasses
-import shlex
-import sys
-from pathlib import Path
+from ssmbias.cli.program import Program
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-from ssmbias.certify.job import DEFAULT_MAPPING, CertifyJob, from_mapping, run_job
-from ssmbias.certify.task import CERTIFIED
-from ssmbias.cli import launch  # pyright: ignore[reportMissingImports]
-from ssmbias.report.certify_report import write_report
-from ssmbias.report.certify_tables import certificate_row, terminal_table
-
-KNOWN = (*DEFAULT_MAPPING, "cluster")
-TEXTS = ("boxes", "delta", "rel")
-
-
-def parse(mapping: dict) -> CertifyJob:
-    job = from_mapping(mapping)
-    return dataclasses.replace(job, workers=job.workers or launch.usable_cores())
-
-
-def job(config: CertifyJob, folder: Path) -> int:
-    console = launch.console()
-    launch.note_kept("finished boxes")
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def tell(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, description=text)
-
-        records = run_job(config, folder, tell)
-        bar.update(task, description="figures and report")
-        command = shlex.join(["python", "scripts/certify.py", *sys.argv[1:]])
-        write_report(folder, command)
-    console.print(terminal_table([certificate_row(record) for record in records]))
-    for record in records:
-        if record["status"] != CERTIFIED:
-            said = f"{record['status'].upper()}: {record['name']}: {record['reason']}"
-            console.print(said, soft_wrap=True, highlight=False, markup=False)
-    console.print(f"Proofs, results, table, figures and report.html: {folder}", soft_wrap=True)
-    met = all(record["status"] == CERTIFIED for record in records)
-    return launch.HOLDS if met else launch.VIOLATED
-
-
-def main() -> None:
-    launch.run(parse, job, "certify", KNOWN, texts=TEXTS)
-
+PROGRAM = Program(
+    name="certify",
+    does="prove Theorem 1 over boxes of starts: certificates, checked twice",
+    examples=(
+        ("", "the default boxes, in one to two minutes"),
+        ("rel=0.2 'delta=[1e-9,1e-8]'", "a box by numbers"),
+        ("boxes=k7d10_rel_0.1", "a box by name"),
+        ("rel=[0.1,0.2,0.3]", "three boxes in one job"),
+        ("-m rel=.1,.2,.3 strength=.1,1,10", "nine jobs, and one table over all of them"),
+    ),
+    violated="a box is not certified, or a certificate is contradicted",
+    texts=("boxes", "delta", "rel"),
+)
+main = PROGRAM.main
 
 if __name__ == "__main__":
     main()

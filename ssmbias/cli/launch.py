@@ -1,52 +1,43 @@
-"""What the command-line programs share: set-up of JAX, one-line errors, exit codes."""
+"""How a program runs under Hydra: one job or many, one-line errors, exit codes."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shlex
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hydra
-import jax
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
-from ssmbias.cli import words  # pyright: ignore[reportMissingImports]
+from ssmbias.cli import words
+from ssmbias.cli.command import Command, announce, command_again, interrupted, resume_command
+from ssmbias.cli.program import Program
+from ssmbias.runs.multirun import write_plan, write_status
 
 HOLDS, VIOLATED, BAD_INPUT, DEFECT, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-class _Command:
-    """What the process of the command knows; those to which a launcher hands jobs know nothing.
-
-    Attributes:
-      codes: exit code of each job that has ended; `None` in the other processes.
-      again: how to go on after an interruption, once that is known.
-      announced: whether that has been said.
-      kept: what of the job in flight an interruption leaves, once that is known.
-      texts: keys that take lists and texts; `None` if the program has not said.
-    """
-
-    codes: dict[int, int] | None = None
-    again = ""
-    announced = False
-    kept = ""
-    texts: tuple[str, ...] | None = None
-
-
 class Refused(Exception):
     """Raised by a job from an error that its input or its surroundings are to blame for."""
+
+
+class _Work(NamedTuple):
+    """What a program does, and whether it shows tracebacks."""
+
+    program: Program
+    parse: Callable[[dict], Any]
+    job: Callable[[Any, Path], int]
+    debug: bool
 
 
 class Ended(int):
@@ -62,8 +53,8 @@ class Ended(int):
         """Exit code, number of the job, and what to print, if anything."""
         ended = super().__new__(cls, code)
         ended.content = (code, number, message)
-        if _Command.codes is not None and number not in _Command.codes:
-            _Command.codes[number] = code
+        if Command.codes is not None and number not in Command.codes:
+            Command.codes[number] = code
             if message:
                 print(message, file=sys.stderr)
         return ended
@@ -72,183 +63,150 @@ class Ended(int):
         return Ended, self.content
 
 
-def set_up_jax() -> None:
-    """Double precision, and a cache of compiled code that the next run of a program finds."""
-    if os.environ.get("JAX_ENABLE_X64", "1").lower() in ("0", "false", "no"):
-        raise ValueError(
-            "JAX_ENABLE_X64=0: everything is computed in float64 only; unset it, or set it to 1"
-        )
-    jax.config.update("jax_enable_x64", True)
-    if not getattr(jax.config, "jax_compilation_cache_dir", None):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "ssmbias" / "jax"))
-    # Everything is kept: hundreds of small programs make up a quarter of a warm `make verify`.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def set_up_cores(devices: int | None) -> None:
-    """Make every core that this process may use a device of JAX.
-
-    JAX_NUM_CPU_DEVICES says another number; it is read here, because a launcher's `env_set` comes
-    after JAX was imported. Accelerators are devices as they are, and are taken first.
-
-    Raises:
-      ValueError: `devices` is more than the cores, nobody has asked for so many to be made, and
-        there is no accelerator, whose number is checked later.
-    """
-    asked = os.environ.get("JAX_NUM_CPU_DEVICES", "")
-    cores = usable_cores()
-    # JAX refuses when it has begun to compute: then an earlier job of this process has chosen.
-    with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", int(asked) if asked.isdigit() else cores)
-    if (devices or 1) > cores and not asked.isdigit() and jax.default_backend() == "cpu":
-        raise ValueError(
-            f"devices={devices}: cores of the CPU that this process may use: {cores}, and more "
-            f"devices are slower; give {cores} at most, or set JAX_NUM_CPU_DEVICES={devices}"
-        )
-
-
-def usable_cores() -> int:
-    """Cores that this process may keep busy.
-
-    The system's word, and that of those who share a machine out: joblib and Ray set
-    OMP_NUM_THREADS for each of their processes, Slurm sets SLURM_CPUS_PER_TASK.
-    """
-    known = hasattr(os, "sched_getaffinity")  # not on macOS
-    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
-        asked = os.environ.get(name, "")
-        cores = min(cores, int(asked)) if asked.isdigit() and int(asked) else cores
-    return cores
-
-
-def run(
-    parse: Callable[[dict], Any],
-    job: Callable[[Any, Path], int],
-    config_name: str,
-    known: tuple[str, ...],
-    *,
-    announced: bool = True,
-    texts: tuple[str, ...] | None = None,
-) -> None:
+def run(program: Program, parse: Callable[[dict], Any], job: Callable[[Any, Path], int]) -> None:
     """Run `job(parse(configuration), output folder)` under Hydra, once or (-m) many times.
-
-    `known` are the keys that a message about an unknown one lists. How to go on after an
-    interruption is said when a job begins, or, if not `announced`, when it calls `announce`. Of a
-    program that names its `texts`, the words are `words.prepared` before Hydra reads them.
 
     Exits with the largest code of all jobs, wherever they ran. Bad input, which is a `ValueError`
     of `parse`, a `Refused` of `job` or an error of Hydra, is one line and code 2; another error of
     `job` is a defect: a traceback and code 3. Ctrl-C is code 130 and a line that says how to go on.
+    Jobs of -m end with a table over all of them (`ssmbias.cli.multirun`), whatever they came to.
     """
-    _Command.codes, _Command.again, _Command.announced = {}, "", False
-    _Command.kept, _Command.texts = "", texts
+    Command.begin()
     debug = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     codes = [HOLDS]
 
-    @hydra.main(version_base="1.3", config_path="pkg://ssmbias.conf", config_name=config_name)
+    @hydra.main(version_base="1.3", config_path="pkg://ssmbias.conf", config_name=program.name)
     def main(cfg: DictConfig) -> Ended:
-        return _run_job(cfg, parse, job, known, debug, announced)
+        return _run_job(cfg, _Work(program, parse, job, debug))
 
     # Hydra would print a traceback and exit with 1: take the exception instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        if texts is not None:
-            sys.argv[1:] = words.prepared(sys.argv[1:], known, texts)
+        typed = program.rewrite(sys.argv[1:])
+        sys.argv[1:] = words.prepared(typed, program.known, program.texts)
         main()
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         codes.append(BAD_INPUT)
-        _say(error, debug, known)
+        _say(error, debug, program)
     except KeyboardInterrupt:
-        again = f"; to go on: {_Command.again}" if _Command.again else ""
-        kept = f"; {_Command.kept} are kept" if _Command.kept else ""
-        print(f"interrupted{kept}{again}", file=sys.stderr)
+        print(interrupted(), file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:  # of a launcher, such as the death of a process that it started
         codes.append(DEFECT)
-        _say(error, debug, known, f"defect: {type(error).__name__}: ")
-    sys.exit(max(codes + list(_Command.codes.values())))
+        _say(error, debug, program, f"defect: {type(error).__name__}: ")
+    if Command.multirun is not None:
+        codes.append(_sum_up(Command.multirun, program, debug))
+    sys.exit(max(codes + list((Command.codes or {}).values())))
 
 
-def announce() -> None:
-    """Say once, in the process of the command, how to go on after an interruption."""
-    if _Command.codes is not None and not _Command.announced:
-        _Command.announced = True
-        print(f"to go on after an interruption: {_Command.again}", file=sys.stderr)
-
-
-def note_kept(what: str) -> None:
-    """Note what an interruption from now on leaves; nothing is known of it if `what` is empty."""
-    _Command.kept = what
-
-
-def _run_job(
-    cfg: DictConfig,
-    parse: Callable[[dict], Any],
-    job: Callable[[Any, Path], int],
-    known: tuple[str, ...],
-    debug: bool,
-    announced: bool,
-) -> Ended:
+def _run_job(cfg: DictConfig, work: _Work) -> Ended:
     """One job, in whichever process: nothing is raised but Ctrl-C."""
-    mapping = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(mapping, dict)
-    one_of_many = HydraConfig.get().mode == RunMode.MULTIRUN
-    number = int(HydraConfig.get().job.num) if one_of_many else 0
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    _Command.again = _Command.again or _resume_command(HydraConfig.get(), mapping.get("store"))
+    config = HydraConfig.get()
+    one_of_many = config.mode == RunMode.MULTIRUN
+    folder = Path(config.runtime.output_dir).absolute()
+    mapping = _mapping(cfg, work.program, Path(config.runtime.cwd))
+    Command.again = Command.again or resume_command(config, mapping.get("store"))
+    if one_of_many:
+        write_status(folder, None)
+    ended, reason = _ended(work, config, mapping, folder)
+    if one_of_many:
+        write_status(folder, int(ended), reason)
+    return ended
 
-    def refused(error: BaseException) -> Ended:
-        if debug:
-            traceback.print_exception(error)
-        return Ended(
-            BAD_INPUT, number, f"error: {which}{words.one_line(error, known, _Command.texts)}"
-        )
 
+def _mapping(cfg: DictConfig, program: Program, typed_in: Path) -> dict[str, Any]:
+    """The configuration as plain values, with paths that are true wherever the job runs."""
+    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    mapping = {str(key): value for key, value in container.items()}
+    for key in program.paths:
+        listed = key in program.texts  # what may be a path among other things
+        mapping[key] = words.absolute(mapping.get(key), typed_in, python_only=listed)
+    return mapping
+
+
+def _ended(work: _Work, config: Any, mapping: dict[str, Any], folder: Path) -> tuple[Ended, str]:
+    """What came of one job, and why if it did not come to its end."""
     # Hydra takes an exception as a reason to drop the jobs still to come: none gets that far.
-    which = f"job {number}: " if _Command.codes is None else ""
+    program = work.program
+    number = int(config.job.num) if config.mode == RunMode.MULTIRUN else 0
+    which = f"job {number}: " if Command.codes is None else ""
+
+    def line(error: BaseException) -> str:
+        return words.one_line(error, program.known, program.texts)
+
+    def refused(error: BaseException) -> tuple[Ended, str]:
+        if work.debug:
+            traceback.print_exception(error)
+        return Ended(BAD_INPUT, number, f"error: {which}{line(error)}"), line(error)
+
     try:
-        if not one_of_many:
-            _require_no_launcher(HydraConfig.get())
-        config = parse({str(key): value for key, value in mapping.items()})
+        if config.mode != RunMode.MULTIRUN:
+            _require_no_launcher(config)
+        parsed = work.parse(mapping)
     except ValueError as error:
         return refused(error)
-    if announced:
+    if program.announced:
         announce()
     try:
-        return Ended(job(config, folder), number, "")
+        return Ended(work.job(parsed, folder), number, ""), ""
     except Refused as error:
         return refused(error.__cause__ or error)
     except Exception as error:
         traceback.print_exc()
-        what = (
-            f"{type(error).__name__}: {words.one_line(error, known, _Command.texts)}; "
-            if which
-            else ""
-        )
-        return Ended(DEFECT, number, f"defect; {which}{what}finished work is kept in {folder}")
+        reason = f"{type(error).__name__}: {line(error)}"
+        said = f"{which}{reason}; " if which else ""
+        ended = Ended(DEFECT, number, f"defect; {said}finished work is kept in {folder}")
+        return ended, reason
 
 
-def console() -> Console:
-    """A console that is as wide as a table needs where there is no terminal to ask."""
-    return Console(width=None if sys.stdout.isatty() else 120)
+def _sum_up(folder: Path, program: Program, debug: bool) -> int:
+    """Show and write what came of all jobs; the exit code that this adds."""
+    from ssmbias.cli.multirun import sum_up  # noqa: PLC0415  (jobs that run alone need none of it)
+
+    try:
+        sum_up(folder)
+    except (OSError, ValueError) as error:
+        _say(error, debug, program)
+        return BAD_INPUT
+    except Exception as error:
+        _say(error, debug, program, f"defect: {type(error).__name__}: ")
+        return DEFECT
+    return HOLDS
 
 
-def _say(error: BaseException, debug: bool, known: tuple[str, ...], kind: str = "error: ") -> None:
+def _say(error: BaseException, debug: bool, program: Program, kind: str = "error: ") -> None:
     """Say in one line what is wrong; HYDRA_FULL_ERROR=1 adds the traceback."""
     if debug:
         traceback.print_exception(error)
-    print(f"{kind}{words.one_line(error, known, _Command.texts)}", file=sys.stderr)
+    print(f"{kind}{words.one_line(error, program.known, program.texts)}", file=sys.stderr)
 
 
-class NotesFolder(Callback):
-    """Hydra's callback for a program whose jobs may all run in other processes (`callbacks`)."""
+class NotesMultirun(Callback):
+    """Hydra's callback of all programs: where the jobs of -m will be, and which there will be."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note how to go on; say so too if it is other processes that will know of the input."""
-        _Command.again = _resume_command(config.hydra)
+        """Write the plan, and say how to go on if other processes will know of the input."""
+        Command.again = resume_command(config.hydra)
+        folder = Path(config.hydra.sweep.dir).absolute()
+        with contextlib.suppress(OSError, HydraException):  # Hydra will stumble over it as well
+            name = config.hydra.job.config_name
+            write_plan(folder, name, command_again(name, sys.argv[1:]), _planned(config.hydra))
+            Command.multirun = folder
         if not _one_by_one(config.hydra):
             announce()
+
+
+def _planned(config: Any) -> list[list[str]] | None:
+    """The words of each job, as Hydra's own sweeper makes them; `None` of another sweeper."""
+    if not config.sweeper["_target_"].endswith(".BasicSweeper"):
+        return None
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: PLC0415
+
+    typed = [f"{key}={value}" for key, value in (config.sweeper.params or {}).items()]
+    typed += list(config.overrides.task)
+    overrides = OverridesParser.create().parse_overrides(typed)
+    return [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
 
 
 def _one_by_one(config: Any) -> bool:
@@ -264,24 +222,3 @@ def _require_no_launcher(config: Any) -> None:
             f"{key}={config.runtime.choices.get(key)}: only the jobs of -m are handed to it; add "
             "-m, or leave it out"
         )
-
-
-def _resume_command(config: Any, store: Any = None) -> str:
-    """The command as it was typed, with the folder of its results; a `store` typed is enough."""
-    if config.mode == RunMode.MULTIRUN:
-        key, folder = "hydra.sweep.dir", Path(config.sweep.dir).absolute()
-    else:
-        key, folder = "hydra.run.dir", Path(config.runtime.output_dir or config.run.dir).absolute()
-    typed = [word.partition("=")[0] for word in sys.orig_argv]
-    given = {key: _quoted(folder)}
-    if config.mode == RunMode.RUN and "store" in typed and isinstance(store, str):
-        # Reports go into the other folder, so it stays if it was asked for.
-        given = {"store": _quoted(Path(store).absolute())} | (given if key in typed else {})
-    kept = [word for word, name in zip(sys.orig_argv, typed, strict=True) if name not in given]
-    return shlex.join([*kept, *(f"{name}={value}" for name, value in given.items())])
-
-
-def _quoted(path: Path) -> str:
-    """A path as Hydra's grammar takes it."""
-    plain = re.fullmatch(r"[\w./:+-]+", str(path))
-    return str(path) if plain else "'" + str(path).replace("'", r"\'") + "'"

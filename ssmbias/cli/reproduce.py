@@ -1,87 +1,51 @@
-"""Reproduce the paper: `scripts/reproduce.py table=1`, `figure=2`, `replay=<name>`, `all`."""
+"""`ssmbias-reproduce`: tables and figures of the paper, and replays of its runs."""
 
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
-from rich.markdown import Markdown
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from ssmbias.cli.help import read_keys
+from ssmbias.cli.program import Program
 
-from ssmbias.cli import launch  # pyright: ignore[reportMissingImports]
-from ssmbias.paper.reproduce import reproduce
-from ssmbias.paper.reproduce_config import (
-    DEFAULT_MAPPING,
-    FIGURES,
-    TABLES,
-    ReproduceConfig,
-    from_mapping,
+
+def rewritten(typed: list[str]) -> list[str]:
+    """What was typed, with `all` spelt out and the numbers of tables and figures as names.
+
+    Hydra takes no number for the name of a file.
+
+    Example:
+      >>> rewritten(["table=1", "num_seeds=4"]), rewritten(["all"])[0]
+      (["table='1'", 'num_seeds=4'], "table=['1','3']")
+    """
+    everything = [
+        f"{key.name}=[{','.join(key.choices)}]"
+        for key in read_keys("reproduce")
+        if key.name in ("table", "figure")
+    ]
+    words = [word for one in typed for word in (everything if one == "all" else [one])]
+    named = re.compile(r"(?<!['\d])\d+(?!['\d])")
+    return [
+        named.sub(r"'\g<0>'", word) if re.match(r"(table|figure)=", word) else word
+        for word in words
+    ]
+
+
+PROGRAM = Program(
+    name="reproduce",
+    does="tables and figures of arXiv:2410.10473, and replays of its runs",
+    examples=(
+        ("table=1", "reported, replayed, and our own over 64 seeds, side by side"),
+        ("figure=2", "the dynamics of two runs"),
+        ("table=[1,3] figure=[2,7]", "several"),
+        ("replay=poison_ssm_len6_d10_seed201_special", "one run of the paper, with a verdict"),
+        ("all", "every table and figure"),
+    ),
+    violated="a replay is not what the paper's run was",
+    texts=("table", "figure", "replay"),
+    paths=("replay_dir",),
+    rewrite=rewritten,
 )
-
-ALL = [f"table=[{','.join(map(str, TABLES))}]", f"figure=[{','.join(map(str, FIGURES))}]"]
-KNOWN = (*sorted({*DEFAULT_MAPPING} - {"targets"}), "table", "figure", "all")
-
-
-def parse(mapping: dict) -> ReproduceConfig:
-    config = from_mapping(mapping)
-    launch.set_up_jax()
-    return config
-
-
-def job(config: ReproduceConfig, folder: Path) -> int:
-    console = launch.console()
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-        summary = reproduce(
-            config,
-            folder,
-            lambda done, total, text: bar.update(
-                task, completed=done, total=total, description=text
-            ),
-            launch.set_up_jax,
-        )
-    for name in summary["files"]:
-        if name.endswith(".md"):
-            console.print(Markdown(f"**{name}**\n\n{(folder / name).read_text()}"))
-    if summary["reduced"]:
-        console.print(f"Reduced run, not comparable with the paper: {summary['reduced']}.")
-    violated = False
-    for replay in summary["replays"]:
-        violated |= replay["verdict"] == "violated"
-        console.print(_replay_line(replay), soft_wrap=True, highlight=False, markup=False)
-    console.print(f"Tables, figures and summary.json: {folder}", soft_wrap=True, highlight=False)
-    return launch.VIOLATED if violated else launch.HOLDS
-
-
-def _replay_line(replay: dict) -> str:
-    line = (
-        f"replay {replay['name']}: steps to eps {replay['steps_to_eps']}, train loss "
-        f"{replay['train_loss']:.4g}, test error {replay['test_error']:.4g} (float64: "
-        f"{replay['double']['steps_to_eps']:.0f}, {replay['double']['train_loss']:.4g}, "
-        f"{replay['double']['test_error']:.4g}): {replay['verdict']}"
-    )
-    return f"{line}: {replay['reason']}" if replay["reason"] else line
-
-
-def main() -> None:
-    words = [word for arg in sys.argv[1:] for word in (ALL if arg == "all" else [arg])]
-    sys.argv[1:] = [_with_names(word) for word in words]
-    launch.run(parse, job, "reproduce", KNOWN)
-
-
-def _with_names(word: str) -> str:
-    """`table='1'` for `table=1`: Hydra takes no number for the name of a file."""
-    if not re.match(r"(table|figure)=", word):
-        return word
-    return re.sub(r"(?<!['\d])\d+(?!['\d])", r"'\g<0>'", word)
-
+main = PROGRAM.main
 
 if __name__ == "__main__":
     main()

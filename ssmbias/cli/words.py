@@ -5,8 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException
+
+from ssmbias.runs.mapping import close_name
 
 LAUNCHERS = ("joblib", "ray", "submitit_local", "submitit_slurm")
 
@@ -46,8 +50,6 @@ def prepared(words: Sequence[str], known: Sequence[str], texts: Sequence[str]) -
 
 def _unknown(key: str, known: Sequence[str]) -> str:
     """What to say about an unknown key."""
-    from ssmbias.sweeps.grid import close_name  # noqa: PLC0415  (takes a while)
-
     close = close_name(key, known)
     hint = f"did you mean {close}? " if close else ""
     return f"{key}: unknown key; {hint}known are {', '.join(known)}"
@@ -56,7 +58,12 @@ def _unknown(key: str, known: Sequence[str]) -> str:
 def with_quotes(word: str, keys: Sequence[str]) -> str:
     """`strength='logspace(-9,3,60)'` for a text without quotes, which Hydra would take for a call.
 
-    Commas and square brackets outside of parentheses keep what they mean to Hydra.
+    So are the paths of Python files, in which any sign may stand. Commas and square brackets
+    outside of parentheses keep what they mean to Hydra.
+
+    Example:
+      >>> with_quotes("claims=[M1, ~/my claims.py]", ["claims"])
+      "claims=[M1, '~/my claims.py']"
     """
     key, sign, value = word.partition("=")
     if not sign or key.lstrip("+") not in keys:
@@ -114,7 +121,29 @@ def _with_cause(error: BaseException) -> str:
 
 
 def _with_quotes(part: re.Match[str]) -> str:
-    return f"'{part[0]}'" if "(" in part[0] and part[0][0] not in "'\"" else part[0]
+    text = part[0].strip()
+    if not text or text[0] in "'\"" or not ("(" in text or text.endswith(".py")):
+        return part[0]
+    return part[0].replace(text, f"'{text}'")
+
+
+def absolute(value: Any, folder: Path, *, python_only: bool = False) -> Any:
+    """A path, or the paths in a list, from `folder`, with `~` for the user's home.
+
+    Args:
+      value: what was given; what is no text is left as it is.
+      folder: in which the command was typed.
+      python_only: whether only what ends in .py is a path.
+
+    Example:
+      >>> absolute(["M1", "my.py"], Path("/here"), python_only=True)
+      ['M1', '/here/my.py']
+    """
+    if isinstance(value, list | tuple):
+        return [absolute(one, folder, python_only=python_only) for one in value]
+    if not isinstance(value, str) or (python_only and not value.endswith(".py")):
+        return value
+    return str(folder / Path(value).expanduser())
 
 
 def _brackets_match(value: str) -> bool:

@@ -17,14 +17,17 @@ from ssmbias.paper.reported import FINAL_TOP, REPORTED, THEOREM1_SEEDS
 from ssmbias.paper.reproduce_config import ReproduceConfig, Target
 from ssmbias.paper.settings import ARMS, EXPERIMENTS
 from ssmbias.paper.workers import run_jobs
-from ssmbias.report.experiment_figures import (
+from ssmbias.report.pages.experiments import (
     DynamicsPanel,
     FindingPanel,
+    OutcomeRow,
+    OwnSummary,
     PairedErrors,
+    PairRow,
     dynamics_figure,
     findings_figure,
 )
-from ssmbias.report.experiment_tables import OutcomeRow, OwnSummary, PairRow, write_rows
+from ssmbias.report.table import table_of, write_table
 from ssmbias.runs.files import write_json
 from ssmbias.runs.provenance import git_commit, hardware, versions
 from ssmbias.statistics.paired import compare_arms, interval_of_mean
@@ -111,12 +114,12 @@ def _table(
         f"Table {target.number} of the paper: reported, replayed from the original starts, and "
         f"our own protocol over {config.num_seeds} seeds (mean and 95 % interval)."
     ) + _warning(config)
-    files = write_rows(rows, folder / target.label, caption=caption, label=f"tab:{target.label}")
-    files += write_rows(
-        pairs,
-        folder / f"{target.label}_pairs",
-        caption=f"Poisoned against clean test errors of the same seeds, Table {target.number}."
-        + _warning(config),
+    files = write_table(folder, target.label, table_of(rows, caption))
+    paired = f"Poisoned against clean test errors of the same seeds, Table {target.number}."
+    files += write_table(
+        folder,
+        f"{target.label}_pairs",
+        table_of(pairs, paired + _warning(config)),
         label=f"tab:{target.label}-pairs",
     )
     files += findings_figure(panels, folder / f"{target.label}_errors")
@@ -221,13 +224,8 @@ def _figure(
             told = FINAL_TOP.get((name, label)) if target.run == 0 else None
             rows += _final_rows(name, label, cell, replay, told)
     files = dynamics_figure(panels, folder / target.label)
-    files += write_rows(
-        rows,
-        folder / target.label,
-        caption=f"Largest entries at the last logging step of the runs of Figure {target.number}."
-        + _warning(config),
-        label=f"tab:{target.label}",
-    )
+    caption = f"Largest entries at the last logging step of the runs of Figure {target.number}."
+    files += write_table(folder, target.label, table_of(rows, caption + _warning(config)))
     return rows, files
 
 

@@ -1,23 +1,15 @@
-"""From the results of a poison experiment to its verdicts, tables, figures and page."""
+"""From the results of a poison experiment to its verdicts, and what they show in words."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from ssmbias.poison import verdict as words
-from ssmbias.poison.presentation import (
-    arm_rows,
-    control_rows,
-    draw_figures,
-    mechanism,
-    require_scan,
-)
 from ssmbias.poison.verdict import (
     ATTACKS,
     Verdict,
@@ -27,8 +19,7 @@ from ssmbias.poison.verdict import (
     listed,
     require_results,
 )
-from ssmbias.report.poison_report import PoisonPage, write_page
-from ssmbias.report.row_tables import write_rows
+from ssmbias.report.pages import poison as pages
 
 _HARM = (words.LAST_ELEMENTS, words.ORDINARY)
 
@@ -62,46 +53,19 @@ def write_report(
         a setting; a scan or examples of another form.
     """
     verdicts = judge_all(results)
-    if scan is not None:
-        require_scan(scan)
-    folder = Path(folder)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    arms, controls = arm_rows(results), [row for v in verdicts for row in control_rows(results, v)]
-    num = results.sizes["seed"]
-    title = str(results.attrs.get("title") or results.attrs.get("experiment") or "poison")
-    files = write_rows(
-        arms,
-        folder / "table",
-        caption=f"{title}: accuracies over {num} seeds, mean ± standard deviation, and paired "
-        "differences to dup in points with 95 % interval (p not corrected).",
-        label="tab:poison-arms",
-    )
-    files += write_rows(
-        controls,
-        folder / "controls",
-        caption=f"{title}: {verdicts[0].sentence} Paired differences over seeds, p values "
-        "two-sided, Holm's correction for the number of controls.",
-        label="tab:poison-controls",
-    )
-    figures = draw_figures(folder / "figures", results, verdicts, scan, examples)
-    files += [path.with_suffix(suffix) for path, _, _ in figures for suffix in (".png", ".pdf")]
-    content = PoisonPage(
-        title=title,
+    arms = [str(arm) for arm in results["arm"].values]
+    others = [arm for arm in arms if arm != "dup"] if "dup" in arms else []
+    said = pages.Words(
         headline=headline(verdicts),
         tone=_tone(verdicts),
         verdicts=[*about_digits(results, verdicts), *(v.sentence for v in verdicts)],
         limits=limits(results, verdicts),
-        notes=[*mechanism(results), *dict.fromkeys(note for v in verdicts for note in v.notes)],
-        controls=controls,
-        arms=arms,
-        figures=figures,
-        settings={
-            "seeds": _seeds(results),
-            **{str(key): _plain(value) for key, value in results.attrs.items()},
-        },
-        command=command,
+        notes=list(dict.fromkeys(note for v in verdicts for note in v.notes)),
     )
-    return [*files, write_page(content, folder)]
+    to_dup = {arm: compare_arms(results, arm, "dup", "test_accuracy") for arm in others}
+    return pages.write_report(
+        folder, results, verdicts, said, to_dup, scan=scan, examples=examples, command=command
+    )
 
 
 def judge_all(results: xr.Dataset) -> list[Verdict]:
@@ -205,15 +169,3 @@ def about_digits(results: xr.Dataset, verdicts: list[Verdict]) -> list[str]:
 def _tone(verdicts: list[Verdict]) -> str:
     first = verdicts[0].verdict
     return "harm" if first in _HARM else "open" if first == words.INCONCLUSIVE else "none"
-
-
-def _seeds(results: xr.Dataset) -> str:
-    seeds = [int(seed) for seed in results["seed"].values]
-    if seeds == list(range(seeds[0], seeds[0] + len(seeds))) and len(seeds) > 2:
-        return f"{seeds[0]} to {seeds[-1]}"
-    return ", ".join(map(str, seeds))
-
-
-def _plain(value: Any) -> Any:
-    """An attribute as Python's own types."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -51,7 +51,7 @@ class PairedComparison(NamedTuple):
     verdict: str
 
     def flat(self) -> dict[str, Any]:
-        """Plain numbers by name, as `ssmbias.report.experiment_tables.PairRow` takes them."""
+        """Plain numbers by name, as `ssmbias.report.pages.experiments.PairRow` takes them."""
         return {
             "num_pairs": self.num_pairs,
             "num_excluded": self.num_excluded,

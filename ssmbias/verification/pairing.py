@@ -12,7 +12,7 @@ from typing import Any
 from ssmbias.core.checks import require_number
 from ssmbias.evidence import Claim, require_subject
 from ssmbias.evidence.registry import (
-    Found,
+    Offer,
     by_id,
     claims_of_file,
     claims_of_installed_packages,
@@ -128,12 +128,12 @@ def plan(
     return Verification(tuple(pairs), rtol, words)
 
 
-def _claims(claims: Any, max_cost: float | None) -> tuple[list[Claim], dict[str | Path, Found]]:
+def _claims(claims: Any, max_cost: float | None) -> tuple[list[Claim], dict[str | Path, Offer]]:
     """The claims that are asked for, and what the files among them and packages offer."""
     items = as_list(claims)
     if not items:
         raise ValueError("claims=[]: name claims, or write claims=all")
-    files: dict[str | Path, Found] = {}
+    files: dict[str | Path, Offer] = {}
     names, own = [], []
     for item in items:
         if isinstance(item, Claim):

@@ -23,9 +23,9 @@ from ssmbias.certify import check, task
 from ssmbias.certify.catalogue import CASES
 from ssmbias.certify.job import DEFAULT_MAPPING, DEFAULT_NAMES, CertifyJob, from_mapping, run_job
 from ssmbias.certify.samples import box_points, follow
-from ssmbias.report.certify_figures import series, width_figure
-from ssmbias.report.certify_report import headline, load_records, write_report
-from ssmbias.report.certify_tables import certificate_row, outward
+from ssmbias.report.pages.certificates import headline, load_records, write_report
+from ssmbias.report.pages.certificates.figures import series, width_figure
+from ssmbias.report.pages.certificates.rows import certificate_row, outward
 
 REPO = Path(__file__).resolve().parents[2]
 # A second each: long slabs and no forks. The last box is hopeless and gives up at once.

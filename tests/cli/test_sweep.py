@@ -20,7 +20,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 import ssmbias
-from ssmbias.cli import launch, progress, sweep, words
+from ssmbias.cli import command as go_on
+from ssmbias.cli import launch, sweep, words
+from ssmbias.cli.jobs import machine, progress
 from ssmbias.sweeps.runner import SweepProgress
 from ssmbias.sweeps.settings import DEFAULT_MAPPING, SweepJob, SweepSettings, from_mapping
 from ssmbias.sweeps.store import open_sweep
@@ -57,7 +59,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def composed(*overrides: str) -> dict:
     """The plain values that Hydra makes of words on the command line."""
-    quoted = [words.with_quotes(word, sweep.TEXTS) for word in overrides]
+    quoted = [words.with_quotes(word, sweep.PROGRAM.texts) for word in overrides]
     with initialize_config_module("ssmbias.conf", version_base="1.3"):
         plain = OmegaConf.to_container(compose("sweep", quoted))
     assert isinstance(plain, dict)
@@ -83,8 +85,8 @@ class TestWords:
         ],
     )
     def test_texts_are_quoted_for_hydra(self, word, expected) -> None:
-        assert words.with_quotes(word, sweep.TEXTS) == expected
-        assert words.with_quotes(expected, sweep.TEXTS) == expected
+        assert words.with_quotes(word, sweep.PROGRAM.texts) == expected
+        assert words.with_quotes(expected, sweep.PROGRAM.texts) == expected
 
     @pytest.mark.parametrize(
         ("typed", "message"),
@@ -100,14 +102,14 @@ class TestWords:
     )
     def test_mistakes_that_hydra_would_explain_badly(self, typed, message) -> None:
         with pytest.raises(ValueError, match=message):
-            words.prepared(typed, sweep.KNOWN, sweep.TEXTS)
+            words.prepared(typed, sweep.PROGRAM.known, sweep.PROGRAM.texts)
 
     def test_what_is_for_hydra_is_left_to_it(self) -> None:
         typed = [
             "-m", "hydra.run.dir='a (b'", "hydra/launcher=joblib", "+seeds=1", "~seed", "--cfg",
             r"store=a\(b", "store@x=it's (", "strength=${oc.env:X,1}",
         ]  # fmt: skip
-        assert words.prepared(typed, sweep.KNOWN, sweep.TEXTS) == typed
+        assert words.prepared(typed, sweep.PROGRAM.known, sweep.PROGRAM.texts) == typed
 
     def test_words_become_a_job(self) -> None:
         job = from_mapping(
@@ -222,12 +224,12 @@ def test_mistakes_get_one_line_and_exit_code_2(assert_refused) -> None:
 
 class TestEnded:
     def test_code_and_message_reach_the_command_through_pickle(self, monkeypatch, capsys) -> None:
-        monkeypatch.setattr(launch._Command, "codes", None)  # as in a process of a launcher
+        monkeypatch.setattr(go_on.Command, "codes", None)  # as in a process of a launcher
         sent = pickle.dumps(launch.Ended(2, 7, "error: job 7: broken"))
         assert capsys.readouterr().err == ""
-        monkeypatch.setattr(launch._Command, "codes", {})
+        monkeypatch.setattr(go_on.Command, "codes", {})
         assert pickle.loads(sent) == pickle.loads(sent) == 2
-        assert launch._Command.codes == {7: 2}
+        assert go_on.Command.codes == {7: 2}
         assert capsys.readouterr().err == "error: job 7: broken\n"  # once
 
 
@@ -236,30 +238,30 @@ class TestCores:
         jax.devices()
         before = jax.config.values["jax_num_cpu_devices"]
         monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "64")
-        launch.set_up_cores(64)
+        machine.set_up_cores(64)
         assert jax.config.values["jax_num_cpu_devices"] == before
 
     def test_more_devices_than_cores_are_refused_unless_they_are_made(self, monkeypatch) -> None:
         monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
-        monkeypatch.setattr(launch, "usable_cores", lambda: 2)
-        launch.set_up_cores(2)
+        monkeypatch.setattr(machine, "usable_cores", lambda: 2)
+        machine.set_up_cores(2)
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-        launch.set_up_cores(3)  # the runner counts these
+        machine.set_up_cores(3)  # the runner counts these
         monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
         with pytest.raises(ValueError, match=r"devices=3: cores .* 2, .* JAX_NUM_CPU_DEVICES=3"):
-            launch.set_up_cores(3)
+            machine.set_up_cores(3)
         monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
-        launch.set_up_cores(3)
+        machine.set_up_cores(3)
 
     @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"])
     def test_shares_of_a_machine_are_respected(self, name, monkeypatch) -> None:
         for each in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
             monkeypatch.delenv(each, raising=False)
-        everything = launch.usable_cores()
+        everything = machine.usable_cores()
         monkeypatch.setenv(name, "1")
-        assert launch.usable_cores() == 1
+        assert machine.usable_cores() == 1
         monkeypatch.setenv(name, str(everything + 5))
-        assert launch.usable_cores() == everything
+        assert machine.usable_cores() == everything
 
 
 class TestWhatIsSaid:
@@ -297,7 +299,7 @@ def test_command_to_go_on_names_one_absolute_folder(typed, expected, tmp_path, m
     monkeypatch.chdir(tmp_path)
     config = OmegaConf.create({"mode": RunMode.RUN, "runtime": {"output_dir": "/out"}})
     store = dict(word.split("=") for word in typed).get("store")
-    found = shlex.split(launch._resume_command(config, store))
+    found = shlex.split(go_on.resume_command(config, store))
     assert found[2:] == [word.format(cwd=tmp_path) for word in expected]
 
 
@@ -393,13 +395,14 @@ def test_multirun_sweeps_shapes_and_keeps_texts_together(tmp_path) -> None:
 STAND_IN = """
 import os
 from ssmbias.cli import launch, sweep
+from ssmbias.cli.jobs.sweep import parse
 def job(job, folder):
     import jax
     if job.grid.seq_len == 5:
         raise RuntimeError("broken on purpose")
     (folder / "devices").write_text(f"{len(jax.local_devices())} {os.environ['XLA_FLAGS']}")
     return launch.HOLDS
-launch.run(sweep.parse, job, "sweep", sweep.KNOWN, announced=False, texts=sweep.TEXTS)
+launch.run(sweep.PROGRAM, parse, job)
 """
 
 
@@ -422,7 +425,7 @@ def test_joblib_runs_jobs_side_by_side(stand_in, tmp_path) -> None:
     ]
     assert "to go on after an interruption: " in done.stderr
     # Two workers share the cores, and the flags came before the backend was set up.
-    number = max(1, launch.usable_cores() // 2)
+    number = max(1, machine.usable_cores() // 2)
     seen = (tmp_path / "out" / "0" / "devices").read_text()
     assert seen == f"{number}  --xla_cpu_multi_thread_eigen=false"
 

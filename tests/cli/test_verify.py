@@ -40,7 +40,7 @@ MISTAKES = {
     ("profile=huge",): "huge",
     ("strength=[1,",): "strength",
     ("strength=0,1",): "write strength=[0,1] for one job, or add -m",
-    ("num_seed=4",): "num_seed: unknown key; known are claims",
+    ("num_seed=4",): "num_seed: unknown key; did you mean num_seeds? known are claims",
     ("gap=9e-4",): "gap",
     ("hydra.run.dir=/proc/x",): "/proc/x",
 }

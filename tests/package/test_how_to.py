@@ -95,7 +95,7 @@ def run_console(name: str, folder: Path) -> None:
 def jobs_of(line: str) -> list[SweepJob]:
     """The jobs that a sweep command starts, without running them."""
     words = shlex.split(line.partition("scripts/sweep.py ")[2])
-    words = [command_words.with_quotes(word, sweep_script.TEXTS) for word in words]
+    words = [command_words.with_quotes(word, sweep_script.PROGRAM.texts) for word in words]
     if "-m" in words:
         overrides = OverridesParser.create().parse_overrides([w for w in words if w != "-m"])
         lists = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from ssmbias.cli.reproduce import rewritten
 from ssmbias.paper import cells, protocol
 from ssmbias.paper.cells import CellJob, ReplayJob, run_job
 from ssmbias.paper.reproduce import reproduce
@@ -189,7 +190,7 @@ def test_bad_input_is_named(change, message) -> None:
 MISTAKES = {
     (): "nothing to do: give table=1",
     ("table=2",): "table",
-    ("tabel=1",): "tabel: unknown key; known are converge",
+    ("tabel=1",): "tabel: unknown key; did you mean table? known are converge",
     ("replay=nothing",): "replay=nothing: no file",
     ("table=1", "num_seeds=1"): "num_seeds=1",
 }
@@ -214,6 +215,9 @@ class TestCommandLine:
         assert_refused("reproduce", MISTAKES)
 
     def test_all_is_every_table_and_figure(self) -> None:
-        source = (REPO / "scripts" / "reproduce.py").read_text()
-        assert "ALL" in source
+        typed = rewritten(["all", "num_seeds=4"])
+        tables, figures = (re.findall(r"'(\d)'", word) for word in typed[:2])
+        assert tuple(map(int, tables)) == TABLES
+        assert tuple(map(int, figures)) == FIGURES
+        assert typed[2:] == ["num_seeds=4"]
         assert ReplayJob("x.npz", "0123456789").label == "replay-x-01234567"

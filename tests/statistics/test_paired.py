@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ssmbias.report.experiment_tables import PairRow
+from ssmbias.report.pages.experiments import PairRow
 from ssmbias.statistics.paired import (
     MIN_PAIRS,
     VERDICTS,

@@ -12,20 +12,20 @@ import pytest
 
 import ssmbias
 from ssmbias.models import reference_start
-from ssmbias.report.phase_figures import parting_figure
-from ssmbias.report.phase_parts import log_edges, median, named_power
+from ssmbias.report.pages.phase.maps import parting_figure
+from ssmbias.report.pages.phase.numbers import (
+    boundary_strengths,
+    collapse_spread,
+    gap_rows,
+    reach_rows,
+)
+from ssmbias.report.pages.phase.parts import log_edges, median, named_power
 from ssmbias.sweeps.grid import make_grid
 from ssmbias.sweeps.phase.diagram import (
     diagram_arrays,
     load_diagram,
     require_diagram,
     write_report,
-)
-from ssmbias.sweeps.phase.numbers import (
-    boundary_strengths,
-    collapse_spread,
-    gap_rows,
-    reach_rows,
 )
 from ssmbias.sweeps.phase.predictions import tied_error, two_leaders_error
 from ssmbias.sweeps.settings import DEFAULT_MAPPING, from_mapping

@@ -6,24 +6,16 @@ every point (M1, M2, M3; nothing is simulated here), saves both in one file, and
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssmbias.report.phase_figures import save_phase_figures
+from ssmbias.report.pages import phase as pages
 from ssmbias.report.style import Arrays
 from ssmbias.runs.files import write_atomically
 from ssmbias.sweeps import Grid, open_sweep, summarise
-from ssmbias.sweeps.phase.numbers import (
-    as_records,
-    collapse_spread,
-    gap_rows,
-    reach_rows,
-)
 from ssmbias.sweeps.phase.predictions import (
     PLATEAU_DEFECT,
     law_ratios,
@@ -31,7 +23,6 @@ from ssmbias.sweeps.phase.predictions import (
     tied_error,
     two_leaders_error,
 )
-from ssmbias.sweeps.phase.text import report_text
 from ssmbias.theory import (
     passage_error_exponent,
     passage_onset,
@@ -42,7 +33,7 @@ from ssmbias.theory import (
 if TYPE_CHECKING:
     import xarray as xr
 
-ARRAYS_FILE, TABLE_FILE, TEXT_FILE = (f"phase_diagram.{suffix}" for suffix in ("npz", "csv", "md"))
+ARRAYS_FILE = "phase_diagram.npz"
 AXES = ("seed", "strength", "relative_gap", "init_scale")
 
 LEVELS = (1e-4, 1e-3, 1e-2)
@@ -74,11 +65,7 @@ def write_report(store: str | Path, folder: str | Path) -> Path:
         folder / ARRAYS_FILE,
         lambda stream: np.savez_compressed(stream, **arrays),  # pyright: ignore[reportArgumentType]
     )
-    save_phase_figures(arrays, folder)
-    rows = gap_rows(arrays)
-    _write_text(folder / TABLE_FILE, _as_csv(rows))
-    text = report_text(arrays, counts, rows, collapse_spread(arrays), reach_rows(arrays))
-    return _write_text(folder / TEXT_FILE, text)
+    return pages.write_report(arrays, counts, folder)
 
 
 def load_diagram(folder: str | Path) -> Arrays:
@@ -209,14 +196,3 @@ def _read_diagram(data: xr.Dataset) -> tuple[Grid, int]:
             "(the same command resumes it)"
         )
     return grid, int(settings["horizon"])
-
-
-def _as_csv(rows) -> str:
-    heads, cells = as_records(rows)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([heads, *cells])
-    return text.getvalue()
-
-
-def _write_text(path: Path, text: str) -> Path:
-    return write_atomically(path, lambda stream: stream.write(text.encode()))

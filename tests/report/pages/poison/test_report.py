@@ -12,21 +12,20 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ssmbias.poison.presentation import arm_rows, control_rows
 from ssmbias.poison.summary import about_digits, judge_all, limits, write_report
 from ssmbias.poison.verdict import judge
 from ssmbias.report.numbers import Spread, format_spread
-from ssmbias.report.poison_figures import (
+from ssmbias.report.pages.poison import PoisonPage, Words, arm_rows, control_rows
+from ssmbias.report.pages.poison.arms import (
     ArmDots,
     ControlDots,
-    MeanInterval,
     WindowScan,
     arms_figure,
     window_figure,
 )
-from ssmbias.report.poison_report import PoisonPage, write_page
-from ssmbias.report.poison_sequences import examples_figure, sensitivity_figure
-from ssmbias.report.row_tables import rows_to_latex, rows_to_markdown
+from ssmbias.report.pages.poison.saved import MeanInterval
+from ssmbias.report.pages.poison.sequences import examples_figure, sensitivity_figure
+from ssmbias.report.table import table_of
 
 NUM, LENGTH = 12, 16
 MEANS = {
@@ -223,8 +222,8 @@ def test_rows_without_some_accuracies_have_dashes() -> None:
     rows = arm_rows(data.drop_sel(arm="dup"))
     assert np.isnan(rows[0].long)
     assert np.isnan(rows[0].to_dup)
-    assert "| - |" in rows_to_markdown(rows)
-    assert "--" in rows_to_latex(rows, caption="c", label="t")
+    assert "| - |" in table_of(rows).markdown()
+    assert "--" in table_of(rows, "c").latex("t")
 
 
 def test_a_run_without_extras_is_reported(tmp_path: Path) -> None:
@@ -286,7 +285,7 @@ def test_control_rows_carry_their_notes() -> None:
     assert row.note == "all pairs tie: p is 1"
     assert (row.num_tied, row.num_lower, row.shown) == (NUM, 0, "no difference shown")
     assert np.isnan(row.effect_size)
-    assert "| - | 0 of 12 | 12 | 1 | 1 | 1 |" in rows_to_markdown([row])
+    assert "| - | 0 of 12 | 12 | 1 | 1 | 1 |" in table_of([row]).markdown()
 
 
 def test_seeds_that_chose_a_setting_get_no_report(tmp_path: Path) -> None:
@@ -333,8 +332,8 @@ def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
         (lambda stem: examples_figure({"a": np.ones((0, 3))}, stem), "one example at least"),
         (lambda _: WindowScan(np.arange(2), np.ones((3, 4)), [MEAN] * 3, {}), "2, 3 and 3 windows"),
         (lambda _: WindowScan(np.arange(2), np.ones(2), [MEAN] * 2, {}), "1 and 1 axes"),
-        (lambda _: PoisonPage("t", "h", "bad", ["v"], ["l"]), "tone='bad'"),
-        (lambda _: PoisonPage("t", "h", "harm", ["v"], []), "what was not"),
+        (lambda _: Words("h", "bad", ["v"], ["l"]), "tone='bad'"),
+        (lambda _: Words("h", "harm", ["v"], []), "what was not"),
     ],
 )
 def test_bad_figures_and_pages_are_refused(draw: Any, message: str, tmp_path: Path) -> None:
@@ -352,11 +351,9 @@ def test_arms_without_a_usable_run_are_said_so(tmp_path: Path) -> None:
     assert len(window_figure(scan, tmp_path / "w", chance=0.5)) == 2
 
 
-def test_hostile_text_is_escaped(tmp_path: Path) -> None:
+def test_hostile_text_is_escaped() -> None:
     evil = "<script>alert('&')</script>"
-    content = PoisonPage(
-        evil, evil, "harm", [evil], [evil], [evil], settings={evil: evil}, command=evil
-    )
-    text = write_page(content, tmp_path).read_text("utf-8")
+    words = Words(evil, "harm", [evil], [evil], [evil])
+    text = PoisonPage(evil, words, settings={evil: evil}, command=evil).html()
     assert "<script" not in text
     assert Page(text).words.count(evil) >= 7

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ssmbias.report.phase_parts import median
+from ssmbias.report.cells import Column
+from ssmbias.report.pages.phase.numbers import GapRow, ReachRow, boundary_strengths
+from ssmbias.report.pages.phase.parts import median
 from ssmbias.report.style import Arrays
-from ssmbias.sweeps.phase.numbers import GapRow, ReachRow, boundary_strengths
+from ssmbias.report.table import Table
 
 _FIGURES = (
     (
@@ -91,12 +93,7 @@ def report_text(
         "Largest: among ρ > 0; the error at ρ = 0 may be larger still. Turns: how often the "
         "median error changes direction as ρ > 0 grows, by 1 % or more.",
         "",
-        "| init scale | relative gap | ρ = 0 | weakest ρ > 0 | largest | at ρ | ρ next to 1 "
-        "| strongest ρ "
-        "| turns |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-        *map(_gap_line, _few(rows)),
-        "",
+        gap_table(_few(rows)).markdown(),
         "## Collapse",
         "",
         "Where M3 is predicted to be good to 10 %. Root mean square distance of the curves from "
@@ -113,11 +110,7 @@ def report_text(
         "below 100 %, or the bound would tell nothing. Differences are relative, medians over the "
         "seeds.",
         "",
-        "| difference | D up to | points | of them within | largest difference | within, beyond "
-        "the claim |",
-        "|---:|---:|---:|---:|---:|---:|",
-        *map(_reach_line, reach),
-        "",
+        _reach_table(reach).markdown(),
         "## Lines",
         "",
         "Strengths at which the error first rises to a level, simulated over predicted, where D ≤ "
@@ -125,22 +118,10 @@ def report_text(
         "strengths: below the onset the error hardly depends on ρ, and a few per cent of the error "
         "are a large factor of ρ. Hence the last column.",
         "",
-        "| error | r | gaps and init scales | median | furthest from 1 | the same, predicted "
-        "ρ > ρ₀ |",
-        "|---:|---:|---:|---:|---:|---:|",
+        _line_table(arrays).markdown(),
     ]
-    height = median(arrays["onset"])[0]
-    for level, ratio in zip(arrays["levels"], arrays["level_ratio"], strict=True):
-        simulated, predicted = boundary_strengths(arrays, float(level))
-        off = simulated / predicted
-        usable = np.isfinite(off)
-        shown = [f"{level:.0e}", f"{ratio:.3g}", str(int(usable.sum()))]
-        shown += [f"{np.median(off[usable]):.3f}" if usable.any() else "–"]
-        shown += [_furthest(off[usable]), _furthest(off[usable & (predicted > height)])]
-        lines.append(_line(shown))
     onset = np.nanmedian(arrays["onset"], axis=(0, 1, 2))
     lines += [
-        "",
         "Onset ρ₀, median: "
         + ", ".join(
             f"{value:.2g} (init scale {scale:g})"
@@ -158,20 +139,61 @@ def _few(rows: Sequence[GapRow]) -> list[GapRow]:
     return [row for row in rows if row.relative_gap in chosen]
 
 
-def _gap_line(row: GapRow) -> str:
-    cells = [f"{row.init_scale:g}", f"{row.relative_gap:.1e}", f"{row.clean:.2g}"]
-    cells += [f"{row.weakest:.2g}", f"{row.worst:.2g}", f"{row.worst_strength:.1e}"]
-    return _line([*cells, f"{row.unit:.2g}", f"{row.strongest:.2g}", str(row.turns)])
+def gap_table(rows: Sequence[GapRow]) -> Table:
+    """Errors along each gap."""
+    return Table(_GAP_COLUMNS, rows, records=[row._asdict() for row in rows])
 
 
-def _reach_line(row: ReachRow) -> str:
-    cells = [f"{row.level:.0%}", f"{row.defect:.2g}", str(row.points), f"{row.within:.1%}"]
-    return _line([*cells, f"{row.largest:.2g}", f"{row.outside:.1%}"])
+def _gap_column(head: str, name: str, form: str) -> Column:
+    return Column(
+        head, lambda row: getattr(row, name), True, form=lambda value: format(value, form)
+    )
+
+
+_GAP_COLUMNS = (
+    _gap_column("init scale", "init_scale", "g"),
+    _gap_column("relative gap", "relative_gap", ".1e"),
+    _gap_column("ρ = 0", "clean", ".2g"),
+    _gap_column("weakest ρ > 0", "weakest", ".2g"),
+    _gap_column("largest", "worst", ".2g"),
+    _gap_column("at ρ", "worst_strength", ".1e"),
+    _gap_column("ρ next to 1", "unit", ".2g"),
+    _gap_column("strongest ρ", "strongest", ".2g"),
+    _gap_column("turns", "turns", "d"),
+)
+
+
+def _reach_table(reach: Sequence[ReachRow]) -> Table:
+    heads = ("difference", "D up to", "points", "of them within", "largest difference")
+    columns = [Column(head, numeric=True) for head in (*heads, "within, beyond the claim")]
+    rows = [
+        [
+            f"{row.level:.0%}",
+            f"{row.defect:.2g}",
+            str(row.points),
+            f"{row.within:.1%}",
+            f"{row.largest:.2g}",
+            f"{row.outside:.1%}",
+        ]
+        for row in reach
+    ]
+    return Table(columns, rows)
+
+
+def _line_table(arrays: Arrays) -> Table:
+    heads = ("error", "r", "gaps and init scales", "median", "furthest from 1")
+    columns = [Column(head, numeric=True) for head in (*heads, "the same, predicted ρ > ρ₀")]
+    height = median(arrays["onset"])[0]
+    rows = []
+    for level, ratio in zip(arrays["levels"], arrays["level_ratio"], strict=True):
+        simulated, predicted = boundary_strengths(arrays, float(level))
+        off = simulated / predicted
+        usable = np.isfinite(off)
+        shown = [f"{level:.0e}", f"{ratio:.3g}", str(int(usable.sum()))]
+        shown += [f"{np.median(off[usable]):.3f}" if usable.any() else "–"]
+        rows.append([*shown, _furthest(off[usable]), _furthest(off[usable & (predicted > height)])])
+    return Table(columns, rows)
 
 
 def _furthest(ratios: np.ndarray) -> str:
     return f"{ratios[np.argmax(np.abs(np.log(ratios)))]:.3f}" if ratios.size else "–"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -9,24 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ssmbias.report.cells import Column
 from ssmbias.report.numbers import Spread, format_number, format_reported
-from ssmbias.report.row_tables import (
-    Column,
-    rows_to_csv,
-    rows_to_latex,
-    rows_to_markdown,
-    write_rows,
-)
-
-__all__ = [
-    "OutcomeRow",
-    "OwnSummary",
-    "PairRow",
-    "rows_to_csv",
-    "rows_to_latex",
-    "rows_to_markdown",
-    "write_rows",
-]
 
 
 class OwnSummary(NamedTuple):

@@ -1,15 +1,23 @@
-"""Rows of the poison experiments: one for each arm, and one for each control of a verdict.
-
-They are written by `ssmbias.report.row_tables.write_rows`.
-"""
+"""Rows of the poison experiments: one for each arm, and one for each control of a verdict."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+import xarray as xr
+
+from ssmbias.report.cells import Column
 from ssmbias.report.numbers import Spread
-from ssmbias.report.row_tables import Column
+from ssmbias.report.pages.poison.saved import (
+    Difference,
+    Judged,
+    arms_of,
+    experiment_of,
+    usable_values,
+)
 
 
 class ArmRow(NamedTuple):
@@ -103,7 +111,73 @@ class ControlRow(NamedTuple):
         return self._asdict()
 
 
-def _mean_and_sd(name: str) -> Column:
+def arm_rows(results: xr.Dataset, to_dup: Mapping[str, Difference] | None = None) -> list[ArmRow]:
+    """A row for each arm.
+
+    Args:
+      results: as saved: dims arm and seed, test_accuracy, outcome, and further accuracies.
+      to_dup: paired differences of test accuracies to dup, by arm.
+    """
+    rows = []
+    for arm in arms_of(results):
+        numbers: dict[str, float] = {}
+        for name in _ACCURACIES:
+            if f"{name}_accuracy" in results:
+                mean, sd = _mean_and_sd(usable_values(results, arm, f"{name}_accuracy"))
+                numbers |= {name: mean, f"{name}_sd": sd}
+        if to_dup is not None and arm in to_dup:
+            mean, low, high, *_ = to_dup[arm].points
+            numbers |= {"to_dup": mean, "to_dup_low": low, "to_dup_high": high}
+            numbers["to_dup_p"] = to_dup[arm].p_value
+        num = int((results["outcome"].sel(arm=arm) == 0).sum())
+        rows.append(
+            ArmRow(experiment_of(results), arm, num, results.sizes["seed"] - num, **numbers)
+        )
+    return rows
+
+
+def control_rows(results: xr.Dataset, verdict: Judged) -> list[ControlRow]:
+    """A row for each control of a verdict, and for gen, whose p value is not corrected."""
+    compared = [(name, found, found.p_corrected) for name, found in verdict.differences.items()]
+    if verdict.generic is not None:
+        compared.append(("gen", verdict.generic, np.nan))
+    rows = []
+    for name, found, corrected in compared:
+        numbers: dict[str, Any] = {}
+        for quantity in ("points", "effect_size", "fraction_lower"):
+            value, low, high, *_ = getattr(found, quantity)
+            numbers |= {quantity: value, f"{quantity}_low": low, f"{quantity}_high": high}
+        for quantity in (
+            "num_pairs", "num_excluded", "num_lower", "num_tied", "p_value", "p_wilcoxon", "note"
+        ):  # fmt: skip
+            numbers[quantity] = getattr(found, quantity)
+        rows.append(
+            ControlRow(
+                experiment=experiment_of(results),
+                attack=verdict.attack,
+                control=name,
+                p_corrected=corrected,
+                shown=_shown(found, verdict.level),
+                **numbers,
+            )
+        )
+    return rows
+
+
+def _shown(found: Difference, level: float) -> str:
+    if found.is_lower(level):
+        return "lower"
+    return "higher" if found.is_higher(level) else "no difference shown"
+
+
+def _mean_and_sd(values: np.ndarray) -> tuple[float, float]:
+    """Of what is finite: further accuracies may not be defined for every run."""
+    values = values[np.isfinite(values)]
+    mean = float(np.mean(values)) if len(values) else np.nan
+    return mean, float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
+
+
+def _accuracy_column(name: str) -> Column:
     """Mean ± standard deviation to three decimals, as accuracies of some hundred sequences."""
 
     def cell(row: ArmRow) -> str:
@@ -140,7 +214,7 @@ def _counted(num: int, excluded: int) -> str:
 _ARM_COLUMNS = (
     Column("arm", lambda row: row.arm, False),
     Column("seeds", lambda row: _counted(row.num, row.excluded), False),
-    *(_mean_and_sd(name) for name in _ACCURACIES),
+    *(_accuracy_column(name) for name in _ACCURACIES),
     Column(
         "minus dup, points",
         lambda row: Spread(row.to_dup, row.to_dup_low, row.to_dup_high),

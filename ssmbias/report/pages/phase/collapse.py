@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from ssmbias.report.phase_parts import log_edges, median, named_power, require_arrays
+from ssmbias.report.pages.phase.parts import log_edges, median, named_power, require_arrays
 from ssmbias.report.style import DOUBLE, GREY, PALE, RED, Arrays, new_figure, print_style
 
 _MARKERS = "osD^vP"

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from ssmbias.cli import launch  # pyright: ignore[reportMissingImports]
+from ssmbias.cli.command import announce, note_kept
 from ssmbias.sweeps.runner import SweepProgress
 
 _GOOD = "converged"
@@ -31,7 +31,7 @@ class Bar:
 
     def __init__(self, console: Console) -> None:
         self.last: SweepProgress | None = None
-        launch.note_kept("")  # of this job, whatever an earlier one has kept
+        note_kept("")  # of this job, whatever an earlier one has kept
         self._stop = False
         alone = HydraConfig.get().launcher["_target_"].endswith(".BasicLauncher")
         shown = alone and console.is_terminal and sys.stderr.isatty()
@@ -58,9 +58,9 @@ class Bar:
                 found = f"{now.resumed} of {now.total} points found in the store"
                 print(f"resuming: {found}", file=sys.stderr)
             if now.done < now.total:
-                launch.announce()
+                announce()
         self.last = now
-        launch.note_kept(f"{now.done} of {now.total} points{_of_which_job()}")
+        note_kept(f"{now.done} of {now.total} points{_of_which_job()}")
         self._progress.update(
             self._task, completed=now.done, total=now.total, description=describe(now)
         )

@@ -1,4 +1,4 @@
-"""Rows of certificates, one for each box; written by `ssmbias.report.row_tables.write_rows`.
+"""Rows of certificates, one for each box.
 
 Bounds are rounded outward: what is printed is proved as well.
 """
@@ -6,14 +6,12 @@ Bounds are rounded outward: what is printed is proved as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any, NamedTuple
 
-from rich.table import Table
-
+from ssmbias.report.cells import Column
 from ssmbias.report.numbers import format_number
-from ssmbias.report.row_tables import Column
 
 _DIGITS = 4
 CERTIFIED = "certified"
@@ -124,16 +122,6 @@ def certificate_row(record: Mapping[str, Any]) -> CertificateRow:
     )
 
 
-def terminal_table(rows: Sequence[CertificateRow]) -> Table:
-    """Box, bounds and samples, for a terminal."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in _SHOWN:
-        table.add_column(column.head, justify="right" if column.numeric else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(str(column.cell(row)) for column in _SHOWN))
-    return table
-
-
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
@@ -153,9 +141,14 @@ def _seconds(row: CertificateRow) -> str:
 
 _COLUMNS = (
     Column("box", _box, False),
-    Column("a_2", lambda row: _range(row.a2_low, row.a2_high), False, "$a_2$"),
-    Column("a_1 - a_2", lambda row: _range(row.delta_low, row.delta_high), False, "$a_1 - a_2$"),
-    Column("gaps ±", lambda row: f"{row.rel:.4g}", True, "gaps $\\pm$"),
+    Column("a_2", lambda row: _range(row.a2_low, row.a2_high), False, "$a_2$", drop=4),
+    Column(
+        "a_1 - a_2",
+        lambda row: _range(row.delta_low, row.delta_high),
+        latex_head="$a_1 - a_2$",
+        drop=4,
+    ),
+    Column("gaps ±", lambda row: f"{row.rel:.4g}", True, "gaps $\\pm$", drop=4),
     Column(
         "clean ≤ ε",
         lambda row: outward(row.clean_error_upper, up=True),
@@ -174,19 +167,15 @@ _COLUMNS = (
         True,
         "poisoned $\\le Y$",
     ),
-    Column("sampled", lambda row: _range(row.sampled_low, row.sampled_high), False),
+    Column("sampled", lambda row: _range(row.sampled_low, row.sampled_high), drop=1),
     Column(
         "X / sampled",
         lambda row: f"{row.ratio:.2f}" if math.isfinite(row.ratio) else "-",
         True,
         "$X$ / sampled",
+        drop=2,
     ),
-    Column("slabs", lambda row: str(row.num_slabs), True),
-    Column("log, kB", lambda row: f"{row.log_bytes / 1000:.0f}", True),
-    Column("seconds", _seconds, False),
+    Column("slabs", lambda row: str(row.num_slabs), True, drop=5),
+    Column("log, kB", lambda row: f"{row.log_bytes / 1000:.0f}", True, drop=5),
+    Column("seconds", _seconds, drop=3),
 )
-_SHOWN = [
-    column
-    for column in _COLUMNS
-    if column.head not in ("a_2", "a_1 - a_2", "gaps ±", "slabs", "log, kB")
-]

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ssmbias.report.certify_tables import CertificateRow
-from ssmbias.report.poison_figures import saved
+from ssmbias.report.pages.certificates.rows import CertificateRow
 from ssmbias.report.style import (
     BLUE,
     DOUBLE,
@@ -24,6 +23,7 @@ from ssmbias.report.style import (
     SKY,
     new_figure,
     print_style,
+    save_figure,
 )
 
 _COLOURS = (RED, ORANGE, GREY)
@@ -70,7 +70,7 @@ def tube_figure(arrays: Mapping[str, np.ndarray], path_stem: str | os.PathLike[s
             panels["g"].plot([], [], color=_darker(RED), lw=0.8, label="sampled trajectories")[0],
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
-    return saved(figure, path_stem)
+    return save_figure(figure, path_stem)
 
 
 def _band(
@@ -159,7 +159,7 @@ def width_figure(rows: Sequence[CertificateRow], path_stem: str | os.PathLike[st
         ax.set_ylabel(r"error $/\,d$")
         ax.grid(axis="y", color=PALE, lw=0.4, alpha=0.6)
         figure.legend(loc="outside upper center", ncols=2)
-    return saved(figure, path_stem)
+    return save_figure(figure, path_stem)
 
 
 def series(rows: Sequence[CertificateRow]) -> list[list[CertificateRow]]:

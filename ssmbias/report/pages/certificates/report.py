@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ssmbias.report.certify_figures import series, tube_figure, width_figure
-from ssmbias.report.certify_tables import CertificateRow, certificate_row, outward
-from ssmbias.report.fragments import mapping_table, scrolling
-from ssmbias.report.page import page, picture
-from ssmbias.report.poison_report import REPORT_FILE, _command, _list, _paragraphs, _table
-from ssmbias.report.reproduce import CITATION
-from ssmbias.report.row_tables import write_rows
-from ssmbias.runs.files import CERTIFY_SCHEMA, RESULTS_FILE, write_atomically
-
-Picture = tuple[Path, str, str]
+from ssmbias.report.page import Items, Picture, Pictures, Section, facts, page, write_page
+from ssmbias.report.pages.certificates.figures import series, tube_figure, width_figure
+from ssmbias.report.pages.certificates.rows import CertificateRow, certificate_row, outward
+from ssmbias.report.table import Table, table_of, write_table
+from ssmbias.runs.files import CERTIFY_SCHEMA, RESULTS_FILE
 
 # Tubes are drawn of the widest box of each shape (κ, d), and of no more than this.
 _MOST_TUBES = 4
@@ -72,24 +67,33 @@ def write_report(folder: str | os.PathLike[str], command: str = "") -> list[Path
     """
     folder = Path(folder)
     records = load_records(folder)
+    table = certificate_table(records)
+    files = write_table(folder, "table", table, label="tab:certificates")
+    (folder / "figures").mkdir(exist_ok=True)
+    rows: Sequence[CertificateRow] = table.rows
+    pictures = [*_widths(rows, folder / "figures"), *_tubes(records, folder)]
+    files += [one.png.with_suffix(suffix) for one in pictures for suffix in (".png", ".pdf")]
+    return [*files, write_page(folder, _page(table, records, pictures, command))]
+
+
+def certificate_table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """The boxes of a run, those of one flow together; printed by rich on a terminal.
+
+    Args:
+      records: of `load_records`, one at least.
+    """
     rows = [certificate_row(record) for record in records]
     order = list(dict.fromkeys(row.experiment for row in rows))
     rows.sort(key=lambda row: order.index(row.experiment))
-    files = write_rows(
-        rows,
-        folder / "table",
-        caption="Boxes of starts. Certified for every start in the box: bounds of error/d at the "
-        "end of the clean and of the poisoned flow, rounded outward. Sampled: poisoned error/d "
-        "of a few starts, which prove nothing. Seconds: prover + checker + second checker. Ends "
-        "of boxes are rounded here and exact in the proofs.",
-        label="tab:certificates",
-    )
-    (folder / "figures").mkdir(exist_ok=True)
-    pictures = [*_widths(rows, folder / "figures"), *_tubes(records, folder)]
-    files += [path.with_suffix(suffix) for path, _, _ in pictures for suffix in (".png", ".pdf")]
-    text = _page(rows, records, pictures, command)
-    path = folder / REPORT_FILE
-    return [*files, write_atomically(path, lambda stream: stream.write(text.encode()))]
+    return table_of(rows, _CAPTION)
+
+
+_CAPTION = (
+    "Boxes of starts. Certified for every start in the box: bounds of error/d at the "
+    "end of the clean and of the poisoned flow, rounded outward. Sampled: poisoned error/d "
+    "of a few starts, which prove nothing. Seconds: prover + checker + second checker. Ends "
+    "of boxes are rounded here and exact in the proofs."
+)
 
 
 def _widths(rows: Sequence[CertificateRow], folder: Path) -> list[Picture]:
@@ -99,7 +103,7 @@ def _widths(rows: Sequence[CertificateRow], folder: Path) -> list[Picture]:
         png, _ = width_figure(group, folder / name)
         worst = max(group, key=lambda row: row.rel)
         pictures.append(
-            (
+            Picture(
                 png,
                 f"Bounds of error/d against the width of the box, {group[0].experiment}. Every "
                 "start of a box ends in the shaded band if poisoned, and below the blue line if "
@@ -125,7 +129,7 @@ def _tubes(records: Sequence[Mapping[str, Any]], folder: Path) -> list[Picture]:
         with np.load(folder / record["curves"], allow_pickle=False) as arrays:
             png, _ = tube_figure(arrays, folder / "figures" / f"tube_{stem}")
         pictures.append(
-            (
+            Picture(
                 png,
                 f"The tube of {record['name']}, the hull over all of its branches, in the "
                 "coordinates of the proof: no poisoned trajectory that starts in the box leaves "
@@ -139,33 +143,33 @@ def _tubes(records: Sequence[Mapping[str, Any]], folder: Path) -> list[Picture]:
 
 
 def _page(
-    rows: Sequence[CertificateRow],
+    table: Table,
     records: Sequence[Mapping[str, Any]],
     pictures: Sequence[Picture],
     command: str,
 ) -> str:
+    rows: Sequence[CertificateRow] = table.rows
     title, tone = headline(rows)
-    header = f'<p class="kicker">ssmbias certify</p><h1 class="{tone}">{escape(title)}</h1>'
     failed = [
         f"{record['name']}: {record['status']}. {record['reason']}"
         for record in records
         if record["status"] != "certified"
     ]
-    figures = "".join(picture(*one) for one in pictures)
     proofs = {record["name"]: record["log"] for record in records if record["log"]}
+    boxes = dataclasses.replace(table, title="Bounds of error/d, rounded outward")
     return page(
-        f"{title} – ssmbias certify",
-        header,
+        "ssmbias certify",
         [
-            ("verdict", "What is proved", _paragraphs(_sentences(rows))),
-            ("failed", "What is not proved", _list(failed)),
-            ("boxes", "Boxes", _table("Bounds of error/d, rounded outward", rows)),
-            ("figures", "Figures", f'<div class="figures">{figures}</div>' if figures else ""),
-            ("limits", "What this rests on", _list(_LIMITS)),
-            ("proofs", "Proofs", mapping_table("Files", proofs)),
-            ("reproduce", "Reproduce", _command(command)),
-            ("cite", "Cite", scrolling("How to cite", f"<pre>{escape(CITATION)}</pre>")),
+            Section("verdict", "What is proved", _sentences(rows)),
+            Section("failed", "What is not proved", [Items(failed)]),
+            Section("boxes", "Boxes", [boxes]),
+            Section("figures", "Figures", [Pictures(pictures)]),
+            Section("limits", "What this rests on", [Items(_LIMITS)]),
+            Section("proofs", "Proofs", [facts("Files", proofs)]),
         ],
+        headline=title,
+        tone=tone,
+        command=command,
     )
 
 

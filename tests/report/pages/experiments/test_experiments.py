@@ -16,28 +16,23 @@ from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 
 from ssmbias.metrics import effective_rank as package_rank
-from ssmbias.report.experiment_figures import (
+from ssmbias.report.numbers import Spread, format_number, format_reported, spread_in_latex
+from ssmbias.report.pages.experiments import (
     DynamicsPanel,
     FindingPanel,
+    OutcomeRow,
+    OwnSummary,
     PairedErrors,
+    PairRow,
     dynamics_figure,
     effective_rank,
     findings_figure,
+    plot_findings,
     plot_replays,
     plot_seeds,
 )
-from ssmbias.report.experiment_tables import (
-    OutcomeRow,
-    OwnSummary,
-    PairRow,
-    rows_to_csv,
-    rows_to_latex,
-    rows_to_markdown,
-    write_rows,
-)
-from ssmbias.report.findings_figure import plot_findings
-from ssmbias.report.numbers import Spread, format_number, format_reported, spread_in_latex
 from ssmbias.report.style import BLUE, RED
+from ssmbias.report.table import table_of, write_table
 
 THIRD = 1.0 / 3.0
 OWN = OwnSummary(THIRD * 1e-5, 2e-6, 7.1e-6, 3e-6, 12, excluded=4)
@@ -59,11 +54,19 @@ PAIRS = [
 
 
 def latex(rows: Any) -> str:
-    return rows_to_latex(rows, caption="Clean & poisoned: 95 % of κ, a_1", label="tab:poison")
+    return table_of(rows, "Clean & poisoned: 95 % of κ, a_1").latex("tab:poison")
+
+
+def markdown(rows: Any) -> str:
+    return table_of(rows).markdown()
+
+
+def comma_separated(rows: Any) -> str:
+    return table_of(rows).csv()
 
 
 def test_csv_keeps_every_digit() -> None:
-    read = list(csv.DictReader(io.StringIO(rows_to_csv(OUTCOMES))))
+    read = list(csv.DictReader(io.StringIO(comma_separated(OUTCOMES))))
     assert len(read) == len(OUTCOMES)
     for row, cells in zip(OUTCOMES, read, strict=True):
         fields = row._asdict()
@@ -77,7 +80,7 @@ def test_csv_keeps_every_digit() -> None:
                 assert cells[name] == value
             else:
                 assert float(cells[name]) == value or (np.isnan(value) and cells[name] == "nan")
-    pairs = list(csv.DictReader(io.StringIO(rows_to_csv(PAIRS))))
+    pairs = list(csv.DictReader(io.StringIO(comma_separated(PAIRS))))
     assert list(pairs[0]) == list(PairRow._fields)
     assert float(pairs[1]["log_ratio_high"]) == THIRD * 6
     assert pairs[1]["verdict"] == "inconclusive"
@@ -85,7 +88,7 @@ def test_csv_keeps_every_digit() -> None:
 
 @pytest.mark.parametrize("rows", [OUTCOMES, PAIRS])
 def test_markdown_has_a_cell_for_every_column(rows: Any) -> None:
-    lines = rows_to_markdown(rows).splitlines()
+    lines = markdown(rows).splitlines()
     # A bar that is no separator is escaped.
     cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
     assert {len(line) for line in cells} == {len(cells[0])}
@@ -94,7 +97,7 @@ def test_markdown_has_a_cell_for_every_column(rows: Any) -> None:
 
 
 def test_markdown_prints_four_digits() -> None:
-    lines = rows_to_markdown(OUTCOMES).splitlines()[2:]
+    lines = markdown(OUTCOMES).splitlines()[2:]
     assert (
         "| 2.2e-05 | 0.3333 | 4 | 3.333e-06 [2.000e-06, 7.100e-06] | 3.000e-06 | 12 of 16 |"
         in (lines[0])
@@ -102,7 +105,7 @@ def test_markdown_prints_four_digits() -> None:
     assert lines[1].endswith("| - | - | 0 | - | - | - |")
     assert r"\|a\_10\|" in lines[2]
     assert lines[2].endswith("| 12 |")
-    pairs = rows_to_markdown(PAIRS).splitlines()[2:]
+    pairs = markdown(PAIRS).splitlines()[2:]
     assert "| 16 of 18 | 1.500 [1.250, 2.000] | 1.400 | - | 1.000 [0.7900, 1.000] |" in pairs[0]
 
 
@@ -145,11 +148,11 @@ def test_latex_prints_as_a_paper() -> None:
 
 def test_a_label_cannot_break_out() -> None:
     with pytest.raises(ValueError, match="label='tab}': use letters"):
-        rows_to_latex(PAIRS, caption="", label="tab}")
+        table_of(PAIRS).latex("tab}")
 
 
 @pytest.mark.parametrize("rows", [[], [OUTCOMES[0], PAIRS[0]]])
-@pytest.mark.parametrize("write", [rows_to_csv, rows_to_markdown, latex])
+@pytest.mark.parametrize("write", [comma_separated, markdown, latex])
 def test_rows_of_no_or_two_kinds_are_refused(write: Any, rows: Any) -> None:
     with pytest.raises(ValueError, match="pass a list of rows of one kind"):
         write(rows)
@@ -157,12 +160,12 @@ def test_rows_of_no_or_two_kinds_are_refused(write: Any, rows: Any) -> None:
 
 def test_tables_are_written_whole(tmp_path: Path) -> None:
     # A dot in the name is part of it.
-    paths = write_rows(OUTCOMES, tmp_path / "table1.v2", caption="c", label="t")
+    paths = write_table(tmp_path, "table1.v2", table_of(OUTCOMES, "c"), label="t")
     assert [path.name for path in paths] == ["table1.v2.md", "table1.v2.tex", "table1.v2.csv"]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
-    assert paths[0].read_text() == rows_to_markdown(OUTCOMES)
-    assert paths[1].read_text() == rows_to_latex(OUTCOMES, caption="c", label="t")
-    assert paths[2].read_bytes() == rows_to_csv(OUTCOMES).encode()
+    assert paths[0].read_text() == markdown(OUTCOMES)
+    assert paths[1].read_text() == table_of(OUTCOMES, "c").latex("t")
+    assert paths[2].read_bytes() == comma_separated(OUTCOMES).encode()
 
 
 def test_numbers_keep_four_digits() -> None:

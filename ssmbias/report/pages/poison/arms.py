@@ -9,14 +9,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ssmbias.report.figures import _METADATA, _save
+from ssmbias.report.pages.poison.saved import ROLES, MeanInterval
 from ssmbias.report.style import (
     BLUE,
     DOUBLE,
@@ -28,18 +26,8 @@ from ssmbias.report.style import (
     SKY,
     new_figure,
     print_style,
+    save_figure,
 )
-
-ATTACKS = ("late", "found", "found_late")
-CLEAN = ("base", "dup")
-
-
-class MeanInterval(NamedTuple):
-    """A mean with its interval; nan ends where there is none."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -114,6 +102,7 @@ def arms_figure(
     *,
     chance: float,
     label: str = "test accuracy",
+    roles: Mapping[str, str] = ROLES,
 ) -> list[Path]:
     """Every seed of every arm, beside the paired differences of the attack to its controls.
 
@@ -124,6 +113,7 @@ def arms_figure(
       path_stem: folder, which exists, and name without suffix.
       chance: accuracy of guessing.
       label: of the accuracy.
+      roles: of the arms by name: "attack", "baseline", or something else.
 
     Returns:
       `<stem>.png` and `<stem>.pdf`.
@@ -137,7 +127,8 @@ def arms_figure(
         figure = new_figure(DOUBLE, max(1.9, 0.9 + 0.24 * max(len(arms), len(controls))))
         left, right = figure.subplots(1, 2, width_ratios=(1.15, 1.0))
         for row, arm in enumerate(arms):
-            _dots(left, row, arm.values, arm.mean, _colour(arm.arm, attack), filled=True)
+            colour = RED if arm.arm == attack else _COLOURS.get(roles.get(arm.arm, ""), GREY)
+            _dots(left, row, arm.values, arm.mean, colour, filled=True)
         _rows(left, [arm.arm for arm in arms], label)
         low, high = left.get_xlim()
         if low < chance:
@@ -154,13 +145,10 @@ def arms_figure(
         _rows(
             right, [f"− {control.control}" for control in controls], f"{attack} − control, points"
         )
-    return saved(figure, path_stem)
+    return save_figure(figure, path_stem)
 
 
-def _colour(arm: str, attack: str) -> str:
-    if arm == attack:
-        return RED
-    return BLUE if arm in CLEAN else ORANGE if arm in ATTACKS else GREY
+_COLOURS = {"baseline": BLUE, "attack": ORANGE}
 
 
 def _rows(ax: Axes, names: Sequence[str], label: str) -> None:
@@ -252,10 +240,4 @@ def window_figure(
         ax.set_xlabel(f"first element of the window{width}")
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
         figure.legend(loc="outside upper center", ncols=len(ax.get_legend_handles_labels()[0]))
-    return saved(figure, path_stem)
-
-
-def saved(figure: Figure, path_stem: str | os.PathLike[str]) -> list[Path]:
-    """Save a figure as PNG and PDF."""
-    with print_style():
-        return [_save(figure, Path(f"{os.fspath(path_stem)}.{suffix}")) for suffix in _METADATA]
+    return save_figure(figure, path_stem)

@@ -18,9 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
 
-from ssmbias.report.collapse_figure import collapse_figure
-from ssmbias.report.figures import _METADATA, _save
-from ssmbias.report.phase_parts import (
+from ssmbias.report.pages.phase.collapse import collapse_figure
+from ssmbias.report.pages.phase.parts import (
     decades,
     draw_plane,
     log_contour,
@@ -30,7 +29,7 @@ from ssmbias.report.phase_parts import (
     require_arrays,
     strength_of_defect,
 )
-from ssmbias.report.style import Arrays, print_style
+from ssmbias.report.style import Arrays, print_style, save_figure
 
 __all__ = ["collapse_figure", "parting_figure", "phase_map_figure", "save_phase_figures"]
 
@@ -70,9 +69,7 @@ def save_phase_figures(arrays: Arrays, folder: str | os.PathLike[str]) -> list[P
         ("phase_collapse", collapse_figure),
         ("phase_parting", parting_figure),
     ):
-        figure = draw(arrays)
-        with print_style():
-            paths += [_save(figure, Path(folder) / f"{name}.{suffix}") for suffix in _METADATA]
+        paths += save_figure(draw(arrays), Path(folder) / name)
     return paths
 
 

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from ssmbias.report.figures import _METADATA, _save
-from ssmbias.report.style import BLUE, DOUBLE, GREY, PALE, RED, new_figure, print_style
+from ssmbias.report.style import BLUE, DOUBLE, GREY, PALE, RED, new_figure, print_style, save_figure
 
 # Shapes say the same as colours: up where poison hurts, down where it helps.
 _HURT = {"marker": "^", "color": RED, "ls": "", "ms": 4.0, "mew": 0.0, "alpha": 0.75}
@@ -77,9 +76,7 @@ def findings_figure(
     Raises:
       ValueError: there are no panels.
     """
-    figure = plot_findings(panels)
-    with print_style():
-        return [_save(figure, Path(f"{os.fspath(path_stem)}.{suffix}")) for suffix in _METADATA]
+    return save_figure(plot_findings(panels), path_stem)
 
 
 def plot_findings(panels: Sequence[FindingPanel]) -> Figure:

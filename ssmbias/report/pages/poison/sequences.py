@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ssmbias.report.poison_figures import ATTACKS, CLEAN, saved
+from ssmbias.report.pages.poison.saved import ROLES
 from ssmbias.report.style import (
     BLUE,
     DOUBLE,
@@ -24,6 +24,7 @@ from ssmbias.report.style import (
     SKY,
     new_figure,
     print_style,
+    save_figure,
 )
 
 # More values than this in a row are drawn as a line, not as stems.
@@ -38,12 +39,15 @@ _ENLARGE = 4.0
 def sensitivity_figure(
     shares: Mapping[str, np.ndarray],
     path_stem: str | os.PathLike[str],
+    *,
+    roles: Mapping[str, str] = ROLES,
 ) -> list[Path]:
     """Share of each element in the squared input gradient: mean and 10-90 % of the seeds.
 
     Args:
       shares: [seed, position] by arm; each row sums to 1. Rows with nan are left out.
       path_stem: folder, which exists, and name without suffix.
+      roles: of the arms by name: "attack", "baseline", or something else.
 
     Returns:
       `<stem>.png` and `<stem>.pdf`.
@@ -66,7 +70,7 @@ def sensitivity_figure(
         ax = figure.subplots()
         means = np.concatenate([values.mean(axis=0) for values in kept.values()])
         wide = bool((means > 0).all()) and means.max() > _WIDE * means.min()
-        styles = _arm_styles(list(kept))
+        styles = _arm_styles(list(kept), roles)
         for name, values in kept.items():
             position = np.arange(values.shape[1])
             colour, dashes = styles[name]
@@ -89,16 +93,20 @@ def sensitivity_figure(
         figure.legend(
             loc="outside upper center", ncols=min(4, len(ax.get_legend_handles_labels()[0]))
         )
-    return saved(figure, path_stem)
+    return save_figure(figure, path_stem)
 
 
-def _arm_styles(names: Sequence[str]) -> dict[str, tuple[str, Any]]:
+def _arm_styles(names: Sequence[str], roles: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     """A colour and dashes for each arm; dashes tell arms of one colour apart."""
     reds = iter(((RED, "-"), (ORANGE, "--"), (PURPLE, ":")))
     blues = iter(((BLUE, "-"), (SKY, "--")))
     greys = iter([(GREY, "-"), (GREY, "--"), (GREY, ":"), (PALE, "-"), (PALE, "--"), (PALE, ":")])
-    pick = {name: reds if name in ATTACKS else blues if name in CLEAN else greys for name in names}
-    return {name: next(pick[name]) for name in names}
+    shades = {"attack": reds, "baseline": blues}
+    # The first arms of a role have their own look; whoever draws more gets grey lines again.
+    return {
+        name: next(shades.get(roles.get(name, ""), greys), None) or next(greys, (PALE, ":"))
+        for name in names
+    }
 
 
 def examples_figure(
@@ -139,7 +147,7 @@ def examples_figure(
     chosen = {name: array[:num] for name, array in arrays.items()}
     with print_style():
         figure = (_sequences if kinds == {2} else _images)(chosen)
-    return saved(figure, path_stem)
+    return save_figure(figure, path_stem)
 
 
 def _sequences(chosen: Mapping[str, np.ndarray]) -> Figure:
@@ -154,7 +162,7 @@ def _sequences(chosen: Mapping[str, np.ndarray]) -> Figure:
         column[0].set_title(f"{name}, axis {largest / own:.2g} times finer" if enlarged else name)
         column[0].set_ylim(-1.15 * limit, 1.15 * limit)
         column[0].yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
-        colour = BLUE if name in ("clean", *CLEAN) else RED
+        colour = BLUE if name == "clean" or ROLES.get(name) == "baseline" else RED
         for ax, values in zip(column, array, strict=True):
             position = np.arange(len(values))
             ax.axhline(0.0, color=PALE, lw=0.6, zorder=0)

@@ -3,11 +3,11 @@ r"""Numbers of a phase diagram: errors along each gap, how well curves collapse,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from ssmbias.report.phase_parts import median
+from ssmbias.report.pages.phase.parts import median
 from ssmbias.report.style import Arrays
 
 _BINS_PER_DECADE = 2
@@ -177,11 +177,6 @@ def _first_zero(x: np.ndarray, y: np.ndarray) -> float:
         return float("nan")
     i = rises[0]
     return float(x[i] + (x[i + 1] - x[i]) * y[i] / (y[i] - y[i + 1]))
-
-
-def as_records(rows: list[Any]) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells of rows that are named tuples."""
-    return list(rows[0]._fields), [[f"{x:.6g}" for x in row] for row in rows]
 
 
 def _turns(along: np.ndarray) -> int:
