@@ -28,17 +28,6 @@ LONG_FOR_NOW = frozenset(
         # cli
         "tests/cli/test_certify.py",
         "tests/cli/test_sweep.py",
-        # poison
-        "ssmbias/poison/full_run.py",
-        "ssmbias/poison/full_training.py",
-        "ssmbias/poison/matching.py",
-        "ssmbias/poison/runner.py",
-        "ssmbias/poison/settings.py",
-        "ssmbias/poison/verdict.py",
-        "tests/poison/test_full_scale.py",
-        "tests/poison/test_matching.py",
-        "tests/poison/test_run.py",
-        "tests/poison/test_verdict.py",
         # report
         "ssmbias/report/table.py",
         "tests/report/pages/experiments/test_experiments.py",
@@ -50,7 +39,7 @@ LONG_FOR_NOW = frozenset(
         "tests/sweeps/test_store.py",
     }
 )
-FULL_FOR_NOW = frozenset({"ssmbias/poison"})
+FULL_FOR_NOW: frozenset[str] = frozenset()
 
 
 # -- circles -------------------------------------------------------------------------------
