@@ -39,19 +39,12 @@ LONG_FOR_NOW = frozenset(
         "tests/poison/test_matching.py",
         "tests/poison/test_run.py",
         "tests/poison/test_verdict.py",
-        # report
-        "ssmbias/report/experiment_figures.py",
-        "ssmbias/report/tables.py",
-        "tests/report/test_experiments.py",
-        "tests/report/test_figures.py",
-        "tests/report/test_html.py",
-        "tests/report/test_poison.py",
         # sweeps
         "ssmbias/sweeps/store.py",
         "tests/sweeps/test_store.py",
     }
 )
-FULL_FOR_NOW = frozenset({"ssmbias/poison", "ssmbias/report"})
+FULL_FOR_NOW = frozenset({"ssmbias/poison"})
 
 
 # -- circles -------------------------------------------------------------------------------
