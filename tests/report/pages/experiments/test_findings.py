@@ -33,6 +33,10 @@ def subplots(figure: Figure) -> list[Axes]:
     return list(figure.axes) if figure.axes else [a for part in figure.subfigs for a in part.axes]
 
 
+def legend_texts(owner: Any) -> list[str]:
+    return [text.get_text() for legend in owner.legends for text in legend.get_texts()]
+
+
 def notes(column: np.ndarray) -> list[str]:
     return [text.get_text() for ax in column for text in ax.texts]
 
