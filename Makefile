@@ -22,6 +22,9 @@ ARGS ?=
 verify: $(READY)  ## check every claim; results, figures and report.html go to outputs/
 	$(RUN) scripts/verify.py $(ARGS)
 
+verify-all: $(READY)  ## the same, with the claims that take longer than a minute each
+	$(RUN) scripts/verify.py profile=all $(ARGS)
+
 bench: $(READY)  ## measure speed against SciPy, NumPy and plain JAX (a quarter of an hour)
 	$(RUN) benchmarks/theorem1.py $(ARGS)
 	$(RUN) benchmarks/descent.py $(ARGS)
@@ -87,7 +90,7 @@ help:  ## list the targets
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: verify sweep poison certify reproduce bench test test-all lint typecheck docs venv cuda tpu lock clean distclean help FORCE
+.PHONY: verify verify-all sweep poison certify reproduce bench test test-all lint typecheck docs venv cuda tpu lock clean distclean help FORCE
 
 # The stamp is written last, so that an interrupted installation leaves none. It holds this
 # folder's path: an environment that was copied or moved would import the package from its

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         sweeps,
         theory,
     )
+    from ssmbias.cli.multirun import open_multirun
     from ssmbias.dynamics import (
         descend,
         gradient_descent,
@@ -54,6 +55,7 @@ __all__ = [
     "gradient_flow",
     "metrics",
     "models",
+    "open_multirun",
     "open_sweep",
     "paper",
     "poison",
@@ -74,6 +76,7 @@ _HOMES = {
     "generalization_error": "metrics",
     "gradient_descent": "dynamics",
     "gradient_flow": "dynamics",
+    "open_multirun": "cli.multirun",
     "open_sweep": "sweeps",
     "replay": "paper",
     "simulate_theorem1": "dynamics",

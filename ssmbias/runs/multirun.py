@@ -147,14 +147,14 @@ def read_multirun(folder: str | Path) -> Multirun:
     folder = Path(folder).absolute()
     if not folder.is_dir():
         raise ValueError(f"folder={str(folder)!r}: does not exist; give a folder written with -m")
-    found = {number: path for path in _folders(folder) if (number := _number(path)) is not None}
     plan = _plan(folder)
-    if plan is None and not found:
+    if plan is None and not (folder / "multirun.yaml").is_file():
         raise ValueError(
             f"folder={str(folder)!r}: is no multirun, which holds {PLAN_FILE} and a folder for "
             "each job; give the folder in hydra.sweep.dir, or multirun/<program>/<date>/<time>"
         )
     plan = plan or {}
+    found = {number: path for path in _folders(folder) if (number := _number(path)) is not None}
     planned = plan.get("jobs") or {}
     if isinstance(planned, list):
         planned = {number: tuple(map(str, words)) for number, words in enumerate(planned)}
