@@ -65,7 +65,9 @@ class TestCommandLine:
         assert len(found) == 2
         strengths = [json.loads(f.read_text())["subjects"][0]["strengths"] for f in found]
         assert strengths == [[0.0], [1.0]]
-        assert len(list(tmp_path.rglob("report.html"))) == 2
+        assert len(list(tmp_path.rglob("[01]/report.html"))) == 2
+        (page,) = tmp_path.glob("multirun/verify/*/*/report.html")
+        assert "2 of 2 jobs ended" in page.read_text(encoding="utf-8")
 
     def test_violation_gives_exit_code_1(self, tmp_path):
         """A claim that is wrong on purpose, put in the place of M4 from outside."""
