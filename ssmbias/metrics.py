@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from ssmbias.core.checks import as_float64, is_concrete, require_int
 from ssmbias.core.types import AnyArray, Array
-from ssmbias.data.lag_gram import require_training_set
+from ssmbias.data.lag_gram import require_targets, require_training_set
 from ssmbias.data.sequences import TrainingSet
 from ssmbias.models.ssm import DiagonalSSM, apply, impulse_response, theorem1_student
 
@@ -41,12 +41,7 @@ def sample_loss(
       Slutzky et al. (2025), arXiv:2410.10473.
     """
     inputs, weights = require_training_set(training_set)
-    targets = as_float64("targets", targets, ndim=1)
-    if targets.shape != weights.shape:
-        raise ValueError(
-            f"targets has {targets.shape[0]} entries for {weights.shape[0]} sequences: "
-            "take ssmbias.data.labels(teacher, training_set.inputs)"
-        )
+    targets = require_targets(targets, weights)
     residuals = targets - jax.vmap(lambda sequence: apply(model, sequence))(inputs)
     return jnp.sum(weights * residuals**2) / jnp.sum(weights)
 

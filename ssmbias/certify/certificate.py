@@ -15,11 +15,13 @@ from ssmbias.certify.box import Box, require_flow
 from ssmbias.certify.prover.proof_log import compress, header_lines, record_lines, write_log
 from ssmbias.certify.prover.prove import Node, ProverOptions, prove
 from ssmbias.certify.prover.system import Slab
+from ssmbias.core.display import displayed
 
 __all__ = ["Certificate", "ProverOptions", "certify"]
 
 
-@dataclass(frozen=True)
+@displayed()
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """What was proved about a box, or why nothing was.
 

@@ -32,7 +32,7 @@ class Boxes(NamedTuple):
     proved: tuple[float, ...]
 
 
-class Runs(NamedTuple):
+class TheoremRuns(NamedTuple):
     """Limits without and with poison, boxes, and the first trajectories of both arms, if kept."""
 
     clean: Twice
@@ -41,11 +41,11 @@ class Runs(NamedTuple):
     paths: dict[str, Trajectory]
 
 
-def measure(subject: Theorem1, bench: Bench) -> Runs:
+def measure(subject: Theorem1, bench: Bench) -> TheoremRuns:
     """Limits at ρ = 0 and 1, boxes around the first starts, and trajectories for the figures."""
     # Where a premise is not met the rows are inconclusive whatever could be proved.
     met = all(premise.check(subject, None).holds for premise in PREMISES)
-    return Runs(
+    return TheoremRuns(
         limits(subject, bench, (0.0,)),
         limits(subject, bench, (1.0,)),
         _boxes(subject, starts(subject)) if met else Boxes((), ()),
@@ -53,13 +53,13 @@ def measure(subject: Theorem1, bench: Bench) -> Runs:
     )
 
 
-def measure_far_from_tied(subject: Theorem1, bench: Bench) -> Runs:
+def measure_far_from_tied(subject: Theorem1, bench: Bench) -> TheoremRuns:
     """The control: starts whose second entry is a tenth of the first, no near-tie."""
     a0, _ = starts(subject)
     a0 = np.concatenate([a0[:, :1], 0.1 * a0[:, 1:]], axis=1)
     start = a0, np.log(a0[:, 0] - a0[:, 1])
     met = all(premise.check(subject, None).holds for premise in PREMISES)
-    return Runs(
+    return TheoremRuns(
         limits(subject, bench, (0.0,)),
         simulate_twice(subject, start, (1.0,), bench.rtol, name="control start"),
         _boxes(subject, start) if met else Boxes((), ()),
@@ -67,7 +67,7 @@ def measure_far_from_tied(subject: Theorem1, bench: Bench) -> Runs:
     )
 
 
-def predict(subject: Theorem1, runs: Runs) -> float:
+def predict(subject: Theorem1, runs: TheoremRuns) -> float:
     """The bound; the theorem's constant is defined for κ >= 7 only."""
     return float(poison_bound(subject.state_dim, subject.seq_len)) if _long(subject) else np.nan
 
@@ -80,7 +80,7 @@ def _errors(subject: Theorem1, ends: Twice) -> tuple[np.ndarray, float]:
     return measured, solver_tolerance(float(np.max(np.abs(measured - tight))))
 
 
-def compare(subject: Theorem1, bound: float, runs: Runs) -> list[Row]:
+def compare(subject: Theorem1, bound: float, runs: TheoremRuns) -> list[Row]:
     """Part (ii) against the bound, part (i) against part (ii), and what is proved for boxes."""
     clean_errors, clean_noise = _errors(subject, runs.clean)
     errors, noise = _errors(subject, runs.poisoned)
@@ -154,7 +154,7 @@ def _box_rows(subject: Theorem1, bound: float, boxes: Boxes) -> list[Row]:
     ]
 
 
-def arrays(subject: Theorem1, bound: float, runs: Runs) -> Mapping[str, Any]:
+def arrays(subject: Theorem1, bound: float, runs: TheoremRuns) -> Mapping[str, Any]:
     """Margins and ε of each start, boxes, and the first start's trajectories, for the figures."""
     errors, clean_errors = (_errors(subject, x)[0] for x in (runs.poisoned, runs.clean))
     a0, log_gap = starts(subject)

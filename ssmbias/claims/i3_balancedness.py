@@ -22,19 +22,19 @@ class Conserved(NamedTuple):
     sign: float
 
 
-class Runs(NamedTuple):
+class BalancednessRuns(NamedTuple):
     """Free flows, and all of their saved states."""
 
     flows: FreeRuns
     states: States
 
 
-def measure(subject: FreeFlows, bench: Bench) -> Runs:
+def measure(subject: FreeFlows, bench: Bench) -> BalancednessRuns:
     """The flows and their states."""
-    return Runs(free_runs(subject, bench), subject.states(bench))
+    return BalancednessRuns(free_runs(subject, bench), subject.states(bench))
 
 
-def compare(subject: FreeFlows, predicted: Conserved, runs: Runs) -> list[Row]:
+def compare(subject: FreeFlows, predicted: Conserved, runs: BalancednessRuns) -> list[Row]:
     """The rate at every saved state by automatic differentiation, and the drift along the way."""
 
     def residual(model: DiagonalSSM, training_set: TrainingSet, targets: Array) -> Array:

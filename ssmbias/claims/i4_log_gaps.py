@@ -16,7 +16,7 @@ from ssmbias.subjects.theorem1 import Theorem1, limits, starts
 from ssmbias.theory import gamma_coefficients, log_gap_residual, velocity_scale
 
 
-class Runs(NamedTuple):
+class LogGapRuns(NamedTuple):
     """States along all flows, limits of the clean ones, and the log-gaps of the starts."""
 
     states: States
@@ -39,22 +39,22 @@ class Law(NamedTuple):
     power: int
 
 
-def measure(subject: Theorem1, bench: Bench) -> Runs:
+def measure(subject: Theorem1, bench: Bench) -> LogGapRuns:
     """All flows, and the limits of the clean ones."""
-    return Runs(subject.states(bench), limits(subject, bench, (0.0,)), *starts(subject))
+    return LogGapRuns(subject.states(bench), limits(subject, bench, (0.0,)), *starts(subject))
 
 
-def predict(subject: Theorem1, runs: Runs) -> Law:
+def predict(subject: Theorem1, runs: LogGapRuns) -> Law:
     """Proposition 1 for every gap."""
     return Law(1.0, True, subject.seq_len - 3)
 
 
-def wrong(subject: Theorem1, runs: Runs) -> Law:
+def wrong(subject: Theorem1, runs: LogGapRuns) -> Law:
     """A coefficient of g' off by one part in κ; the order reversed; a power too high."""
     return Law(1.0 - 1.0 / subject.seq_len, False, subject.seq_len - 2)
 
 
-def compare(subject: Theorem1, law: Law, runs: Runs) -> list[Row]:
+def compare(subject: Theorem1, law: Law, runs: LogGapRuns) -> list[Row]:
     """The rate of every gap by automatic differentiation, and the order of the entries."""
 
     def residual(model: DiagonalSSM, training_set: TrainingSet, targets: Array) -> Array:
@@ -85,7 +85,7 @@ def _order(law: Law, states: States) -> Row:
     )
 
 
-def _tie(law: Law, runs: Runs) -> Row:
+def _tie(law: Law, runs: LogGapRuns) -> Row:
     """Whether the simulated log-gap took the near-tie to the end of the clean flow correctly.
 
     On clean data a_2^{1-p} - a_1^{1-p} = a_1^{1-p} expm1((p-1) log1p(Δ/a_2)) is conserved. In this

@@ -20,7 +20,7 @@ from ssmbias.theory import strong_poison_limit
 _SMALLEST = 10.0  # below, the 1/ρ correction itself is no longer small
 
 
-class Runs(NamedTuple):
+class StrongRuns(NamedTuple):
     """Limits [seed, strength, state] at ascending strengths, unless they are too few for a fit."""
 
     strengths: np.ndarray
@@ -38,21 +38,21 @@ class Runs(NamedTuple):
         return bool(len(fitted) >= 5 and fitted[-1] >= 10 * fitted[0])
 
 
-def measure(subject: Theorem1, bench: Bench) -> Runs:
+def measure(subject: Theorem1, bench: Bench) -> StrongRuns:
     """Limits at all positive strengths of the subject."""
     strengths = tuple(sorted({s for s in subject.strengths if s > 0}))
-    runs = Runs(np.array(strengths), None)
+    runs = StrongRuns(np.array(strengths), None)
     return runs._replace(limits=limits(subject, bench, strengths)) if runs.enough else runs
 
 
-def predict(subject: Theorem1, runs: Runs) -> np.ndarray:
+def predict(subject: Theorem1, runs: StrongRuns) -> np.ndarray:
     """The limit [seed, state] for infinite strength."""
     seq_len = subject.seq_len
     closed = jax.jit(jax.vmap(lambda a, g: strong_poison_limit(a, seq_len, log_gap=g)))
     return np.asarray(closed(*starts(subject)))
 
 
-def wrong(subject: Theorem1, runs: Runs) -> np.ndarray:
+def wrong(subject: Theorem1, runs: StrongRuns) -> np.ndarray:
     """Where the fast phase alone ends, a common shift onto S_1 = 1: no flow along it at all."""
     a0 = starts(subject)[0]
     return a0 - a0.mean(1, keepdims=True) + 1.0 / a0.shape[1]
@@ -67,7 +67,7 @@ def _differences(runs: Twice, predicted: np.ndarray) -> tuple[np.ndarray, np.nda
     return difference, tight
 
 
-def _fit(runs: Runs, predicted: np.ndarray) -> Fit | None:
+def _fit(runs: StrongRuns, predicted: np.ndarray) -> Fit | None:
     """The exponent in ρ, its interval widened by the solver's part; `None` if there is none."""
     if runs.limits is None or runs.limits.count.unconverged:
         return None
@@ -81,7 +81,7 @@ def _fit(runs: Runs, predicted: np.ndarray) -> Fit | None:
     return dataclasses.replace(fit, low=fit.low - solver, high=fit.high + solver)
 
 
-def compare(subject: Theorem1, predicted: np.ndarray, runs: Runs) -> Row:
+def compare(subject: Theorem1, predicted: np.ndarray, runs: StrongRuns) -> Row:
     """Fit the exponent with which the simulated limit approaches the predicted one."""
     count = Count(0) if runs.limits is None else runs.limits.count
     return law_row(
@@ -95,7 +95,7 @@ def compare(subject: Theorem1, predicted: np.ndarray, runs: Runs) -> Row:
     )
 
 
-def arrays(subject: Theorem1, predicted: np.ndarray, runs: Runs) -> Mapping[str, Any]:
+def arrays(subject: Theorem1, predicted: np.ndarray, runs: StrongRuns) -> Mapping[str, Any]:
     """Differences against ρ, and errors at the largest ρ, for the figures."""
     fit = _fit(runs, predicted)
     if fit is None or runs.limits is None:

@@ -45,22 +45,22 @@ class Tail(NamedTuple):
     count: Count
 
 
-class Runs(NamedTuple):
+class ArmRuns(NamedTuple):
     """Limits and tails of the flows at one strength."""
 
     limits: Twice
     tail: Tail
 
 
-def measure(subject: Theorem1, bench: Bench) -> dict[str, Runs]:
+def measure(subject: Theorem1, bench: Bench) -> dict[str, ArmRuns]:
     """The clean and the poisoned flows near their ends."""
     return {
-        arm: Runs(limits(subject, bench, (strength,)), _tail(subject, bench, strength))
+        arm: ArmRuns(limits(subject, bench, (strength,)), _tail(subject, bench, strength))
         for arm, strength in _STRENGTHS.items()
     }
 
 
-def compare(subject: Theorem1, share: float, runs: dict[str, Runs]) -> list[Row]:
+def compare(subject: Theorem1, share: float, runs: dict[str, ArmRuns]) -> list[Row]:
     """Distance over bound near the ends of the flows; `share` of the bound is claimed."""
     return [_row(subject, share, arm, *found) for arm, found in runs.items()]
 

@@ -23,6 +23,7 @@ from ssmbias.cli import words
 from ssmbias.cli.command import Command, announce, command_again, interrupted, resume_command
 from ssmbias.cli.program import Program
 from ssmbias.runs.multirun import write_plan, write_status
+from ssmbias.runs.units import OtherLayout
 
 HOLDS, VIOLATED, BAD_INPUT, DEFECT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -152,6 +153,8 @@ def _ended(work: _Work, config: Any, mapping: dict[str, Any], folder: Path) -> t
         return Ended(work.job(parsed, folder), number, ""), ""
     except Refused as error:
         return refused(error.__cause__ or error)
+    except OtherLayout as error:
+        return refused(error)
     except Exception as error:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {line(error)}"

@@ -7,6 +7,7 @@ from ssmbias.data.lag_gram import (
     gram_loss,
     gram_omega,
     lag_gram,
+    require_targets,
     require_training_set,
     theorem1_gram,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "labels",
     "lag_gram",
     "require_strength",
+    "require_targets",
     "require_training_set",
     "special_sequences",
     "theorem1_gram",

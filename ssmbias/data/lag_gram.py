@@ -189,6 +189,31 @@ def require_training_set(
     return inputs, weights
 
 
+def require_targets(
+    targets: Float[AnyArray, " sample"], weights: Float[Array, " sample"]
+) -> Float[Array, " sample"]:
+    """Return one label a sequence as a float64 array, or say what is wrong with them.
+
+    Args:
+      targets: the labels.
+      weights: the weights of the sequences, as `require_training_set` returns them.
+
+    Raises:
+      ValueError: not one number a sequence.
+
+    Example:
+      >>> require_targets([1.0, 2.0], jnp.ones(2)).tolist()
+      [1.0, 2.0]
+    """
+    targets = as_float64("targets", targets, ndim=1)
+    if targets.shape != weights.shape:
+        raise ValueError(
+            f"targets has {targets.shape[0]} entries for {weights.shape[0]} sequences: "
+            "take ssmbias.data.labels(teacher, training_set.inputs)"
+        )
+    return targets
+
+
 def _error(response: Float[AnyArray, " lag"], data: LagGram) -> Float[Array, " lag"]:
     response = as_float64("response", response, ndim=1)
     if response.shape != data.response.shape:

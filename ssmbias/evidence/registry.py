@@ -20,7 +20,7 @@ ENTRY_POINTS = "ssmbias.claims"
 """Group of entry points by which an installed package offers its claims."""
 
 
-class Found(NamedTuple):
+class Offer(NamedTuple):
     """Claims of one source with the subjects that it offers.
 
     Attributes:
@@ -47,7 +47,7 @@ def claims_of_package(name: str) -> tuple[Claim, ...]:
     return tuple(claim for module in modules for claim in _found(module, module.__name__).claims)
 
 
-def claims_of_file(path: str | Path) -> Found:
+def claims_of_file(path: str | Path) -> Offer:
     """Claims and subjects of a Python file outside of the package.
 
     Args:
@@ -83,7 +83,7 @@ def claims_of_file(path: str | Path) -> Found:
     return _found(module, f"claims={path}")
 
 
-def claims_of_installed_packages() -> dict[str, Found]:
+def claims_of_installed_packages() -> dict[str, Offer]:
     """Claims that installed packages offer as entry points of the group `ssmbias.claims`.
 
     Returns:
@@ -153,7 +153,7 @@ def select(names: Sequence[str], claims: dict[str, Claim]) -> list[Claim]:
     return [claim for id, claim in claims.items() if id in wanted]
 
 
-def _found(module: ModuleType | Any, where: str) -> Found:
+def _found(module: ModuleType | Any, where: str) -> Offer:
     claims = getattr(module, "CLAIMS", None)
     if claims is None:
         raise ValueError(f"{where}: defines no CLAIMS; see docs/adding-a-claim.md")
@@ -163,7 +163,7 @@ def _found(module: ModuleType | Any, where: str) -> Found:
             raise ValueError(f"{where}: CLAIMS holds {claim!r}, which is no Claim(...)")
     subjects = getattr(module, "SUBJECTS", ())
     subjects = tuple(subjects) if isinstance(subjects, list | tuple) else (subjects,)
-    return Found(claims, tuple(require_subject(subject) for subject in subjects))
+    return Offer(claims, tuple(require_subject(subject) for subject in subjects))
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from ssmbias.metrics import effective_rank
 from ssmbias.models import DiagonalSSM, impulse_response
 from ssmbias.models.networks.paper import ssm_of
 from ssmbias.paper import arms
-from ssmbias.paper.settings import Experiment
+from ssmbias.paper.settings import Experiment, find_experiment, shortened
 
 CONVERGED_LOSS = 1e-12
 # Budgets of the first phase: the paper's, and for networks three times what the longest replay
@@ -48,6 +48,21 @@ NUM_PROGRESS = 101
 _MAX_LOGS = 4096
 
 Arrays = dict[str, Any]
+
+
+def experiment_arrays(
+    name: str,
+    arm: int,
+    num_seeds: int,
+    *,
+    converge: bool = True,
+    most_extra_steps: int | None = None,
+) -> Arrays:
+    """`run_arm` for a named experiment, whose second phase may be cut short."""
+    experiment = find_experiment(name)
+    if most_extra_steps is not None:
+        experiment = shortened(experiment, most_extra_steps)
+    return run_arm(experiment, arm, num_seeds, converge=converge)
 
 
 def run_arm(

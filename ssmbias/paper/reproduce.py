@@ -11,12 +11,13 @@ import numpy as np
 
 from ssmbias.core.checks import require_x64
 from ssmbias.dynamics import Outcome
-from ssmbias.paper.cells import THEOREM1, Arrays, Job, ReplayJob, replay_job
+from ssmbias.paper.cells import Arrays, Job, ReplayJob, replay_job
 from ssmbias.paper.protocol import NUM_PROGRESS
 from ssmbias.paper.reported import FINAL_TOP, REPORTED, THEOREM1_SEEDS
 from ssmbias.paper.reproduce_config import ReproduceConfig, Target
 from ssmbias.paper.settings import ARMS, EXPERIMENTS
-from ssmbias.paper.workers import run_jobs
+from ssmbias.paper.theorem1_cells import THEOREM1
+from ssmbias.paper.workers import Progress, run_jobs
 from ssmbias.report.pages.experiments import (
     DynamicsPanel,
     FindingPanel,
@@ -29,10 +30,9 @@ from ssmbias.report.pages.experiments import (
 )
 from ssmbias.report.table import table_of, write_table
 from ssmbias.runs.files import write_json
-from ssmbias.runs.provenance import git_commit, hardware, versions
+from ssmbias.runs.provenance import provenance
 from ssmbias.statistics.paired import compare_arms, interval_of_mean
 from ssmbias.subjects import SETTINGS
-from ssmbias.verification import Progress
 
 STOPPING, CONVERGENCE = "paper's stopping rule", "convergence"
 # Resampling is reproducible; the seed has no other meaning.
@@ -65,7 +65,8 @@ def reproduce(
       The content of `summary.json`: rows of all tables, replays with their verdicts, files.
 
     Raises:
-      ValueError: a replay's file is unreadable, or double precision is off.
+      ValueError: a replay's file is unreadable, the folder holds units of another version, or
+        double precision is off.
     """
     require_x64("reproduce")
     units = run_jobs(config.jobs(), folder / "units", config.num_workers, progress, set_up)
@@ -78,9 +79,7 @@ def reproduce(
         files += written
     summary = {
         "schema": "ssmbias.reproduce/1",
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "hardware": hardware(),
+        **provenance(),
         "num_seeds": config.num_seeds,
         "reduced": config.reduced,
         "tables": tables,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssmbias.core.checks import require_int
-from ssmbias.paper.cells import THEOREM1, CellJob, Job, replay_job
+from ssmbias.paper.cells import CellJob, Job, replay_job
 from ssmbias.paper.original import load_original
 from ssmbias.paper.settings import ARMS, EXPERIMENTS, find_experiment
+from ssmbias.paper.theorem1_cells import THEOREM1
+from ssmbias.runs.mapping import as_list, keys_of
+from ssmbias.runs.mapping import from_mapping as build
 
 REPLAY_DIR = Path(__file__).resolve().parents[2] / "tests" / "data" / "replays"
 """Where a checkout keeps the exported runs."""
@@ -176,37 +179,21 @@ def from_mapping(mapping: Mapping[str, Any]) -> ReproduceConfig:
       >>> from_mapping({**DEFAULT_MAPPING, "targets": {"table1": target}}).targets[0].label
       'table1'
     """
-    for key in mapping:
-        if key not in DEFAULT_MAPPING:
-            known = ", ".join(sorted({*DEFAULT_MAPPING, "table", "figure"} - {"targets"}))
-            raise ValueError(f"{key}={mapping[key]!r}: unknown key; known are {known}")
-    for key, default in DEFAULT_MAPPING.items():
-        if key not in mapping:
-            raise ValueError(f"{key}: missing; the default is {key}={default!r}")
-    folder = str(mapping["replay_dir"] or REPLAY_DIR)
-    if not Path(folder).is_dir() and mapping["replay_dir"]:
+    shown = sorted({*DEFAULT_MAPPING, "table", "figure"} - {"targets"})
+    values = keys_of(mapping, DEFAULT_MAPPING, shown=shown)
+    asked, replays, folder = (values.pop(key) for key in ("targets", "replay", "replay_dir"))
+    if folder and not Path(str(folder)).is_dir():
         raise ValueError(f"replay_dir={folder!r}: no such folder")
-    names = mapping["replay"] or []
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
-        raise ValueError(f"replay={names!r}: expected a name, a path ending in .npz, or a list")
-    targets = []
-    for value in (mapping["targets"] or {}).values():
-        fields = dict(value)
-        experiments = fields.pop("experiments")
-        if not isinstance(experiments, Sequence) or isinstance(experiments, str):
-            raise ValueError(f"experiments={experiments!r}: expected a list of names")
-        targets.append(Target(**fields, experiments=tuple(experiments)))
-    rest = {key: mapping[key] for key in DEFAULT_MAPPING if key not in _TRANSLATED}
+    folder = str(folder or REPLAY_DIR)
+    names = [] if replays is None else as_list(replays)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"replay={replays!r}: expected a name, a path ending in .npz, or a list")
     return ReproduceConfig(
-        targets=tuple(targets),
+        targets=tuple(build(Target, target) for target in (asked or {}).values()),
         replays=tuple(_replay_path(name, folder) for name in names),
         replay_dir=folder,
-        **rest,
+        **values,
     )
-
-
-_TRANSLATED = ("targets", "replay", "replay_dir")
 
 
 def _replay_path(name: str, folder: str) -> str:

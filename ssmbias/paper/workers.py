@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ssmbias.paper.cells import Arrays, Job, run_job
-from ssmbias.verification import Progress
+
+Progress = Callable[[int, int, str], None]
+"""Called with units done, units in all, and what is under way."""
 
 
 def run_jobs(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from markupsafe import Markup
 
@@ -127,6 +127,24 @@ class Column:
         if isinstance(cell, Text) and re.match(r"#|[^:/?#\s]+(/|$)", cell.href):
             content = Markup('<a href="{}">{}</a>').format(cell.href, content)
         return {"heading": self.heading, "style": style, "html": content}
+
+
+class Row(Protocol):
+    """A row that knows its table, such as a named tuple; rows of one experiment stand together."""
+
+    @property
+    def experiment(self) -> str:
+        """What the rows that stand together have in common."""
+        ...
+
+    @staticmethod
+    def columns() -> tuple[Column, ...]:
+        """The columns that are shown."""
+        ...
+
+    def fields(self) -> Mapping[str, Any]:
+        """The columns of CSV by name: text, integers, floats, or `None`."""
+        ...
 
 
 def tone_of(cell: Any) -> str:

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
+from ssmbias.report.cells import Column
 from ssmbias.report.cite import CITATION
 from ssmbias.report.render import render
-from ssmbias.report.table import Table, mapping_table
+from ssmbias.report.table import Table
 from ssmbias.runs.files import write_atomically
 
 REPORT_FILE = "report.html"
@@ -154,7 +155,10 @@ def write_page(folder: str | os.PathLike[str], text: str) -> Path:
 
 def facts(title: str, mapping: Mapping[str, Any]) -> Table | None:
     """Keys and values as a part of a page; nothing where there are none."""
-    return mapping_table(title, mapping, plain_value) if mapping else None
+    if not mapping:
+        return None
+    columns = Column("", heading=True), Column("", form=plain_value, width=1)
+    return Table(columns, [(str(key), value) for key, value in mapping.items()], title)
 
 
 def plain_value(value: Any) -> str:

@@ -12,15 +12,16 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from markupsafe import Markup
 
 from ssmbias.core.verdict import Verdict
-from ssmbias.report.cells import Badge, Column, Note, Text, tone_of
+from ssmbias.report.cells import Badge, Column, Note, Row, Text, tone_of
+from ssmbias.report.numbers import Spread
 from ssmbias.report.render import latex_text, markdown_text, one_line, render
 from ssmbias.report.terminal import FittingTable, Head
 from ssmbias.runs.files import write_atomically
@@ -88,8 +89,9 @@ class Table:
             [(column.text(c), tone_of(c)) for column, c in zip(self.columns, row, strict=True)]
             for row in cells
         ]
-        notes = [(note.head, note.text, note.tone) for note in self.notes]
-        return FittingTable.of(heads, texts, self._begins(), (self.title, self.tone), notes)
+        notes = [(one_line(note.head), one_line(note.text), note.tone) for note in self.notes]
+        title = one_line(self.title), self.tone
+        return FittingTable.of(heads, texts, self._begins(), title, notes)
 
     def __rich__(self) -> FittingTable:
         """What `rich` prints."""
@@ -159,12 +161,9 @@ class Table:
     def csv(self) -> str:
         """Comma-separated values with a header; every number with all its digits.
 
-        A missing number is an empty cell, nan is "nan".
+        A missing number is an empty cell, nan is "nan". An interval is three columns.
         """
-        records = self.records
-        if records is None:
-            heads = [column.head for column in self.columns]
-            records = [dict(zip(heads, row, strict=True)) for row in self.cells()]
+        records = self._plain_records() if self.records is None else self.records
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         if records:
@@ -194,6 +193,18 @@ class Table:
 
     __html__ = html
 
+    def _plain_records(self) -> list[dict[str, Any]]:
+        """What is shown as a mapping a row; an interval is a number and its two ends."""
+        cells = self.cells()
+        records: list[dict[str, Any]] = [{} for _ in cells]
+        for place, column in enumerate(self.columns):
+            spread = any(isinstance(row[place], Spread) for row in cells)
+            for record, row in zip(records, cells, strict=True):
+                parts = row[place] if isinstance(row[place], Spread) else (row[place], None, None)
+                ends = dict(zip(("", " low", " high"), parts, strict=True))
+                record |= {f"{column.head}{end}": x for end, x in ends.items() if spread or not end}
+        return records
+
     def _shown(self) -> list[Column]:
         return [column for column in self.columns if not column.extra]
 
@@ -212,24 +223,6 @@ class Table:
             for place in self.breaks
         ]
         return min(changes, key=len, default=set())
-
-
-class Row(Protocol):
-    """A row that knows its table, such as a named tuple; rows of one experiment stand together."""
-
-    @property
-    def experiment(self) -> str:
-        """What the rows that stand together have in common."""
-        ...
-
-    @staticmethod
-    def columns() -> tuple[Column, ...]:
-        """The columns that are shown."""
-        ...
-
-    def fields(self) -> Mapping[str, Any]:
-        """The columns of CSV by name: text, integers, floats, or `None`."""
-        ...
 
 
 def table_of(rows: Sequence[Row], title: str = "") -> Table:
@@ -253,12 +246,6 @@ def table_of(rows: Sequence[Row], title: str = "") -> Table:
         group=Column("experiment", lambda row: row.experiment),
         records=[row.fields() for row in rows],
     )
-
-
-def mapping_table(title: str, mapping: Mapping[str, Any], form: Callable[[Any], str]) -> Table:
-    """A table of keys and values without a head."""
-    columns = Column("", heading=True), Column("", form=form, width=1)
-    return Table(columns, [(str(key), value) for key, value in mapping.items()], title)
 
 
 def write_table(

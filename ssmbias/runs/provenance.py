@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -31,6 +32,12 @@ def versions() -> dict[str, str]:
       >>> {"python", "ssmbias", "jax", "numpy", "python-flint"} <= versions().keys()
       True
     """
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Read once: a process keeps the packages that it has imported."""
     found = {"python": platform.python_version()}
     for name in ("ssmbias", *NUMERIC_PACKAGES):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -58,6 +58,7 @@ class Tree:
     inner: Tree | None = None
     _found: dict[str, _Read] = field(default_factory=dict)
     _edges: dict[str, frozenset[str]] = field(default_factory=dict)
+    _digests: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def locate(self, module: str) -> Path | None:
         """The file of a module, the ``__init__`` of a package, or `None`."""
@@ -106,10 +107,12 @@ class Tree:
 
     def digest(self, *modules: str) -> str:
         """SHA-256 over the names and texts of `closure`."""
-        digest = hashlib.sha256()
-        for module in self.closure(*modules):
-            digest.update(f"{module}\0{self.read(module).digest}\n".encode())
-        return digest.hexdigest()
+        if modules not in self._digests:
+            digest = hashlib.sha256()
+            for module in self.closure(*modules):
+                digest.update(f"{module}\0{self.read(module).digest}\n".encode())
+            self._digests[modules] = digest.hexdigest()
+        return self._digests[modules]
 
     def uses(self, package: str, *modules: str) -> bool:
         """Whether some modules depend on another package, such as JAX."""

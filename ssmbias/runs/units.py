@@ -24,6 +24,10 @@ _RESERVED = LAYOUT_FILE.removesuffix(".json")
 _LONGEST_STEM = 120
 
 
+class OtherLayout(ValueError):
+    """A folder holds results of another version, or something else; nothing in it was touched."""
+
+
 class Stored(NamedTuple):
     """What was kept of a unit.
 
@@ -51,7 +55,8 @@ class Units:
         number where the same names would mean something else.
 
     Raises:
-      ValueError: the folder holds something else, such as units of an earlier version.
+      OtherLayout: the folder holds something else, such as units of an earlier version; a
+        `ValueError`, in one line.
 
     Example:
       >>> import tempfile
@@ -157,7 +162,7 @@ class Units:
         if there == self.layout or not self._holds_anything():
             return
         what = f"its layout is {there!r}" if there else f"it has no readable {LAYOUT_FILE}"
-        raise ValueError(
+        raise OtherLayout(
             f"folder={str(self.folder)!r}: holds results of another version of ssmbias ({what}, "
             f"and this version writes {self.layout!r}); use a new folder, such as "
             "hydra.run.dir=..., or install the version that wrote it"

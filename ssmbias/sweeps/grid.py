@@ -6,18 +6,18 @@ gap (or relative gap), init scale: the last axis varies fastest.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ssmbias.core.checks import require_int, require_seq_len
+from ssmbias.runs.mapping import close_name
 from ssmbias.sweeps.values import MAX_VALUES, Number, parse_values
 
 AXES = ("seed", "strength", "gap", "init_scale")
@@ -25,10 +25,6 @@ AXES = ("seed", "strength", "gap", "init_scale")
 
 _ORDER = ("seed", "strength", "gap", "relative_gap", "init_scale")
 _ARGUMENTS = ("seq_len", "state_dim")
-_SYMBOLS = {
-    **dict.fromkeys(("rho", "ρ"), "strength"),
-    **dict.fromkeys(("kappa", "κ"), "seq_len"),
-}
 MAX_SEED = 2**32 - 1
 MAX_SEQ_LEN = 201
 
@@ -182,20 +178,6 @@ def make_grid(grid: Mapping[str, Any], seq_len: int = 7, state_dim: int = 10) ->
         )
     axes = tuple((name, _axis(name, grid[name])) for name in _ORDER if name in grid)
     return Grid(axes, seq_len, state_dim)
-
-
-def close_name(name: str, known: Iterable[str]) -> str | None:
-    """The name that was meant, if one of the known ones is close or stands for the same symbol.
-
-    Example:
-      >>> close_name("rho", AXES), close_name("seeds", AXES), close_name("x", AXES)
-      ('strength', 'seed', None)
-    """
-    known = tuple(known)
-    meant = _SYMBOLS.get(name.lower())
-    if meant in known:
-        return meant
-    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 
 def _axis(name: str, value: Any) -> tuple[Number, ...]:

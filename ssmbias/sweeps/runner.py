@@ -16,7 +16,7 @@ from ssmbias.sweeps.blocks import Schema, Variable
 from ssmbias.sweeps.grid import Grid, make_grid
 from ssmbias.sweeps.room import estimate, require_room
 from ssmbias.sweeps.settings import SweepSettings, settings_from
-from ssmbias.sweeps.solve import local_devices, points_at_a_time, solve, working_memory
+from ssmbias.sweeps.solve import engine_of, local_devices, solve, sources_of, working_memory
 from ssmbias.sweeps.starts import OUTCOMES, starts_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def sweep(
 
     Raises:
       ValueError: the grid is empty, too large, or holds what cannot be run; the store is of
-        another grid, another version, or damaged. Nothing is computed or overwritten then.
+        another grid, another version or older code, or damaged. Nothing is computed or overwritten
+        then.
       OSError: the disk is full; what was finished is kept, and the same call goes on.
 
     Example:
@@ -131,7 +132,9 @@ def run_sweep(
             f"grid: none of its {grid.num_points} points can be started, because another entry of "
             "each draw lies within the gap; take smaller gaps or other seeds"
         )
-    opened = _open(grid, settings, store, points_at_a_time(grid.state_dim, settings, devices))
+    opened = _open(
+        grid, settings, store, engine_of(settings).points_at_a_time(grid.state_dim, devices)
+    )
     found = opened.finished()
     begin = time.perf_counter()
     codes = np.full(grid.num_points, -1, np.int64)
@@ -167,6 +170,14 @@ def run_sweep(
         useful, spent = useful + result.useful, spent + result.spent
         tell()
     return _gathered(opened, store is not None)
+
+
+def open_sweep(store: str | Path) -> xr.Dataset:
+    """Read the store of a sweep, finished or not: `ssmbias.sweeps.store.open_sweep`."""
+    # Here and not above, because importing Zarr changes Python's warning filters.
+    from ssmbias.sweeps import store as stores  # noqa: PLC0415
+
+    return stores.open_sweep(store)
 
 
 def summarise(data: xr.Dataset) -> dict[str, int]:
@@ -239,9 +250,8 @@ def _open(
     block_size = min(settings.block_size or suits_devices, wanted)
     extra = {"time": np.array(settings.save_times)} if settings.save_times else None
     provenance = settings.provenance()
-    if store is None:
-        return in_memory(grid, variables(settings), provenance, block_size, extra)
-    return create_or_resume(store, grid, variables(settings), provenance, block_size, extra)
+    rest = (variables(settings), provenance, block_size, extra, sources_of(settings))
+    return in_memory(grid, *rest) if store is None else create_or_resume(store, grid, *rest)
 
 
 def _gathered(store: Store, on_disk: bool) -> xr.Dataset:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ssmbias.core.checks import require_choice, require_int, require_number
-from ssmbias.sweeps.grid import Grid, close_name, make_grid
+from ssmbias.runs.mapping import keys_of, unknown
+from ssmbias.sweeps.grid import Grid, make_grid
 from ssmbias.sweeps.room import estimate, require_room
 from ssmbias.sweeps.values import parse_values
 
@@ -160,21 +161,16 @@ def from_mapping(mapping: Mapping[str, Any]) -> SweepJob:
       >>> job.grid.shape, job.settings.solver
       ((2, 7), 'auto')
     """
-    for key in mapping:
-        if key not in DEFAULT_MAPPING:
-            raise _unknown("key", key, mapping[key], DEFAULT_MAPPING)
-    for key, default in DEFAULT_MAPPING.items():
-        if key not in mapping:
-            raise ValueError(f"{key}: missing; the default is {key}={default!r}")
-    axes = {name: mapping[name] for name in _AXES if mapping[name] is not None}
+    values = keys_of(mapping, DEFAULT_MAPPING)
+    axes = {name: values[name] for name in _AXES if values[name] is not None}
     if not axes:
         raise ValueError(
             f"nothing to do: give at least one of {', '.join(_AXES)}, such as "
             "strength='logspace(-9,3,60)' seed='range(64)'"
         )
-    settings = settings_from({f.name: mapping[f.name] for f in fields(SweepSettings)})
-    grid = make_grid(axes, mapping["seq_len"], mapping["state_dim"])
-    job = SweepJob(grid, settings, mapping["store"], mapping["report"])
+    settings = settings_from({f.name: values[f.name] for f in fields(SweepSettings)})
+    grid = make_grid(axes, values["seq_len"], values["state_dim"])
+    job = SweepJob(grid, settings, values["store"], values["report"])
     require_room(estimate(grid, len(settings.save_times), settings.num_leaves), job.store)
     return job
 
@@ -200,14 +196,8 @@ def settings_from(mapping: Mapping[str, Any]) -> SweepSettings:
         if key in _AXES:
             raise ValueError(f"{key}={value!r}: is an axis; give it in the grid, {{{key!r}: ...}}")
         if key not in known:
-            raise _unknown("setting", key, value, known)
+            raise unknown(key, value, known, "setting")
     return SweepSettings(**mapping)
-
-
-def _unknown(what: str, key: Any, value: Any, known: Iterable[str]) -> ValueError:
-    close = close_name(str(key), known)
-    hint = f"did you mean {close}? " if close else ""
-    return ValueError(f"{key}={value!r}: unknown {what}; {hint}known are {', '.join(known)}")
 
 
 def _trainable(value: Any) -> str:

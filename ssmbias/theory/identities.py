@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from ssmbias.core.checks import as_float64, require_seq_len
 from ssmbias.core.types import AnyArray, Array, ScalarLike
-from ssmbias.data.lag_gram import require_training_set
+from ssmbias.data.lag_gram import require_targets, require_training_set
 from ssmbias.data.sequences import TrainingSet, require_strength
 from ssmbias.models.ssm import DiagonalSSM, apply, require_ssm
 
@@ -193,12 +193,7 @@ def theorem1_velocity(
 def _checked(model, training_set, targets):
     model = require_ssm("model", model)
     inputs, weights = require_training_set(training_set)
-    targets = as_float64("targets", targets, ndim=1)
-    if targets.shape != weights.shape:
-        raise ValueError(
-            f"targets has {targets.shape[0]} entries for {weights.shape[0]} sequences: "
-            "take ssmbias.data.labels(teacher, training_set.inputs)"
-        )
+    targets = require_targets(targets, weights)
     return model, inputs, weights, targets
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ssmbias.core.checks import require_number
 from ssmbias.evidence import Claim, require_subject
 from ssmbias.evidence.registry import (
-    Found,
+    Offer,
     by_id,
     claims_of_file,
     claims_of_installed_packages,
@@ -97,7 +97,8 @@ def plan(
       ValueError: as `verify`.
     """
     named, files = _claims(claims, max_cost)
-    offered = [subject for found in files.values() for subject in found.subjects]
+    offers = [offer for offer in files.values() if any(claim in named for claim in offer.claims)]
+    offered = [subject for offer in offers for subject in offer.subjects]
     given = [item for part in (subjects, settings) if part is not None for item in as_list(part)]
     changed = {key: value for key, value in (changes or {}).items() if value is not None}
     if "strengths" in changed:
@@ -128,12 +129,12 @@ def plan(
     return Verification(tuple(pairs), rtol, words)
 
 
-def _claims(claims: Any, max_cost: float | None) -> tuple[list[Claim], dict[str | Path, Found]]:
+def _claims(claims: Any, max_cost: float | None) -> tuple[list[Claim], dict[str | Path, Offer]]:
     """The claims that are asked for, and what the files among them and packages offer."""
     items = as_list(claims)
     if not items:
         raise ValueError("claims=[]: name claims, or write claims=all")
-    files: dict[str | Path, Found] = {}
+    files: dict[str | Path, Offer] = {}
     names, own = [], []
     for item in items:
         if isinstance(item, Claim):
@@ -200,7 +201,7 @@ def command_words(
       >>> command_words("all", [], {}, 1e-10)
       ()
     """
-    names = [str(claim) for claim in as_list(claims) if isinstance(claim, str | Path)]
+    names = [_name(claim) for claim in as_list(claims) if isinstance(claim, str | Path)]
     if len(names) != len(as_list(claims)) or not all(isinstance(item, str) for item in given):
         return None
     values: dict[str, Any] = {}
@@ -212,6 +213,11 @@ def command_words(
     if rtol != 1e-10:
         values["rtol"] = rtol
     return tuple(f"{key}={_written(value)}" for key, value in values.items())
+
+
+def _name(claim: str | Path) -> str:
+    """What was typed; of a file its name, since its folder is another one elsewhere."""
+    return Path(claim).name if str(claim).endswith(".py") else str(claim)
 
 
 def _written(value: Any) -> str:

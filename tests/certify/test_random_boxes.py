@@ -10,8 +10,6 @@ from ssmbias.certify.box import Box, default_box
 from ssmbias.certify.certificate import ProverOptions
 from ssmbias.certify.samples import box_points, clean_error, follow
 
-# --- any box -------------------------------------------------------------------------------------
-
 # By kappa: gaps δ / scale (as powers of 10) that do harm, from tiny ones to some that are too wide.
 _LOGS = {5: (-5.5, -2.5), 7: (-7.0, -3.5), 9: (-10.0, -6.0)}
 

@@ -5,29 +5,29 @@ Splits, forks, jumps, numbers that are no doubles, and slabs on which a conditio
 
 import itertools
 import os
-from pathlib import Path
 
 import pytest
 from certify import tampering
+from certify.check.proved import BOX, proved
 
-from ssmbias.certify import certify, check, recheck
-from ssmbias.certify.box import Box, default_box
-from ssmbias.certify.certificate import ProverOptions
+from ssmbias.certify import check, recheck
+from ssmbias.certify.box import Box
 from ssmbias.certify.check import bounds
 from ssmbias.certify.check.proof_log import Failure, Problem
-
-# Coarse and quick: few pieces, long slabs.
-QUICK = ProverOptions(step=0.02, num_e=3, num_g=1, forks=0, splits=0)
-BOX = default_box(4, rel=0.1, delta=(1e-8, 1.1e-8))
 
 both_checkers = pytest.mark.parametrize("replay", [check, recheck])
 
 
 @pytest.fixture(scope="module")
-def log(tmp_path_factory) -> Path:
-    certificate = certify(BOX, 7, options=QUICK)
-    assert certificate.certified, certificate.reason
-    return certificate.save(tmp_path_factory.mktemp("trees") / "proof.gz")
+def halves(log, tmp_path_factory) -> tuple[float, list[list[str]]]:
+    """Where the box is cut, and the records of a tube for each half."""
+    path = tmp_path_factory.mktemp("halves") / "proof.gz"
+    low, high = (float.fromhex(field) for field in tampering.read_lines(log)[6].split()[1:])
+    middle, parts = 0.5 * (low + high), []
+    for ends in ((low, middle), (middle, high)):
+        part = tampering.read_lines(proved(Box(BOX.a2, ends, BOX.gaps)).save(path))
+        parts.append(part[next(k for k, x in enumerate(part) if x.startswith("tube ")) : -1])
+    return middle, parts
 
 
 @both_checkers
@@ -73,20 +73,11 @@ def test_splits_and_forks_are_followed(replay, log, tmp_path):
 
 
 @both_checkers
-def test_every_half_has_a_tube_of_its_own(replay, log, tmp_path):
+def test_every_half_has_a_tube_of_its_own(replay, log, halves, tmp_path):
     """A tube that proves one half of a box, or of a knot's box, does not prove the other one."""
     lines, path = tampering.read_lines(log), tmp_path / "proof.gz"
     tube = next(k for k, line in enumerate(lines) if line.startswith("tube "))
-    low, high = (float.fromhex(field) for field in lines[6].split()[1:])
-    middle = 0.5 * (low + high)
-    parts = []
-    for ends in ((low, middle), (middle, high)):
-        box = Box(BOX.a2, ends, BOX.gaps)
-        certificate = certify(box, 7, options=QUICK)
-        assert certificate.certified, certificate.reason
-        part = tampering.read_lines(certificate.save(path))
-        parts.append(part[next(k for k, x in enumerate(part) if x.startswith("tube ")) : -1])
-    lower, upper = parts
+    middle, (lower, upper) = halves
 
     def split(*leaves: list[str]):
         body = [line for leaf in leaves for line in leaf]

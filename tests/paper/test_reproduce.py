@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +30,11 @@ from ssmbias.paper.reproduce_config import (
     from_mapping,
 )
 from ssmbias.paper.settings import EXPERIMENTS
+from ssmbias.paper.theorem1_cells import THEOREM1
+from ssmbias.runs import sources
+from ssmbias.runs.sources import Tree
 
+PACKAGE = Path(cells.__file__).parents[1]
 REPO = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
     f"{path.parent.name}={path.stem}"
@@ -60,7 +66,7 @@ def units(tmp_path_factory) -> Path:
 def test_every_table_and_figure_has_a_configuration() -> None:
     expected = {f"table={n}" for n in TABLES} | {f"figure={n}" for n in FIGURES}
     assert set(CONFIGS) == expected
-    known = set(EXPERIMENTS) | set(cells.THEOREM1)
+    known = set(EXPERIMENTS) | set(THEOREM1)
     used = {name for c in CONFIGS for t in configuration(c).targets for name in t.experiments}
     assert used == known  # nothing in the settings that no target shows
 
@@ -117,6 +123,56 @@ class TestUnits:
             base.with_suffix(".json").write_text('{"fingerprint": "another configuration"}')
         monkeypatch.setattr(cells, "_cell_arrays", lambda job: {"fresh": np.ones(1)})
         assert set(run_job(self.job, tmp_path)) == {"fresh"}
+
+    def test_a_folder_of_an_earlier_version_is_refused(self, tmp_path) -> None:
+        units = tmp_path / "units"
+        units.mkdir()
+        (units / f"{self.job.label}.json").write_text('{"fingerprint": "...", "job": {}}')
+        config = ReproduceConfig(targets=(Target("table", 1, ("theorem1_t7",)),), num_seeds=2)
+        with pytest.raises(ValueError, match=r"holds results of another version .*new folder"):
+            reproduce(config, tmp_path)
+        assert [path.name for path in units.iterdir()] == [f"{self.job.label}.json"]
+
+    @pytest.mark.parametrize(
+        ("changed", "stale"),
+        [
+            ("dynamics/theorem1/step.py", {"theorem1"}),
+            ("dynamics/descent/keras_adam.py", {"experiment", "replay"}),
+            ("paper/replay_loss.py", {"replay"}),
+            ("paper/settings.py", {"experiment"}),
+            ("metrics.py", {"theorem1", "experiment", "replay"}),
+            ("paper/reproduce.py", set()),
+            ("sweeps/grid.py", set()),
+            ("theory/clean.py", set()),
+        ],
+    )
+    def test_a_changed_line_makes_exactly_its_units_stale(
+        self, changed, stale, tmp_path, monkeypatch
+    ) -> None:
+        root = shutil.copytree(
+            PACKAGE, tmp_path / "ssmbias", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        jobs = {
+            "theorem1": self.job,
+            "experiment": CellJob(next(iter(EXPERIMENTS)), 0, 2),
+            "replay": ReplayJob("x.npz", "0123456789"),
+        }
+        computed: set[str] = set()
+
+        def arrays(job):
+            computed.update(name for name, one in jobs.items() if one is job)
+            return {"x": np.ones(1)}
+
+        monkeypatch.setattr(cells, "_arrays", arrays)
+        for text in ("", "\n_NEW_LINE = 1\n"):
+            path = root / changed
+            path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+            tree = Tree({"ssmbias": root})
+            monkeypatch.setattr(sources, "package_tree", functools.partial(lambda t: t, tree))
+            computed.clear()
+            for job in jobs.values():
+                run_job(job, tmp_path / "units")
+        assert computed == stale
 
     def test_work_done_before_an_interruption_is_kept(self, tmp_path, monkeypatch) -> None:
         config = ReproduceConfig(

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +18,14 @@ import time
 import warnings
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
 
-from ssmbias.sweeps import folder as folder_module
+import ssmbias
+from ssmbias.runs import sources
+from ssmbias.runs.sources import Tree
 from ssmbias.sweeps.blocks import Blocks, Variable
 from ssmbias.sweeps.grid import Grid, make_grid
 from ssmbias.sweeps.store import (
@@ -31,6 +35,7 @@ from ssmbias.sweeps.store import (
     in_memory,
     open_sweep,
 )
+from ssmbias.sweeps.store import folder as folder_module
 
 TIMES = np.array([0.0, 0.5, 2.0])
 SCHEMA = {
@@ -45,12 +50,13 @@ GRID = make_grid(
     {"seed": [7, 3, 5], "strength": "0 + logspace(-2, 1, 4)", "relative_gap": [0.1, 0.01]},
     state_dim=2,
 )
+SOURCES = ("ssmbias.sweeps.starts",)
 BLOCK = 4  # 3 x 5 x 2 points are cut into boxes of 1 x 2 x 2, the last of each row 1 x 1 x 2
 
 
 def begin(path: Path, grid: Grid = GRID, **changes) -> Store:
     options = {"schema": SCHEMA, "provenance": SETTINGS, "block_size": BLOCK, "extra": None}
-    options |= {"extra": {"time": TIMES}} | changes
+    options |= {"extra": {"time": TIMES}, "sources": SOURCES} | changes
     return create_or_resume(path, grid, **options)
 
 
@@ -147,7 +153,7 @@ def test_round_trip(finished):
 
 def test_provenance_is_told(finished):
     attrs = open_sweep(finished).attrs
-    assert attrs["schema"] == "ssmbias.sweep/1"
+    assert attrs["schema"] == "ssmbias.sweep/2"
     assert Grid.from_json(attrs["grid"]) == GRID
     assert attrs["precision"] == "float64"
     assert json.loads(attrs["solver"]) == {"rtol": 1e-10, "horizon": "inf"}
@@ -171,7 +177,7 @@ def test_axes_left_out_are_coordinates(axis, tmp_path):
 
 
 def test_memory_and_disk_hold_the_same(finished):
-    memory = in_memory(GRID, SCHEMA, SETTINGS, BLOCK, {"time": TIMES})
+    memory = in_memory(GRID, SCHEMA, SETTINGS, BLOCK, {"time": TIMES}, SOURCES)
     run(memory)
     assert memory.finished().all()
     data = open_sweep(finished)
@@ -206,7 +212,7 @@ def test_an_unfinished_store_says_so(tmp_path):
     assert ((data["outcome"].values == -2) == ~there).all()
     assert ((data["steps"].values == -1) == ~there).all()
     assert (np.isnan(data["a"].values).all(axis=-1) == ~there).all()
-    memory = in_memory(GRID, SCHEMA, SETTINGS, BLOCK, {"time": TIMES})
+    memory = in_memory(GRID, SCHEMA, SETTINGS, BLOCK, {"time": TIMES}, SOURCES)
     for block in (0, 2, 5):
         memory.write(block, compute(memory, block))
     xr.testing.assert_equal(memory.dataset(), data)
@@ -239,7 +245,7 @@ def test_a_half_written_block_is_not_shown(tmp_path, monkeypatch):
 @pytest.mark.parametrize("make", [begin, None])
 def test_a_finished_block_is_left_as_it_is(tmp_path, make):
     if make is None:
-        store = in_memory(GRID, SCHEMA, SETTINGS, BLOCK, {"time": TIMES})
+        store = in_memory(GRID, SCHEMA, SETTINGS, BLOCK, {"time": TIMES}, SOURCES)
     else:
         store = make(tmp_path / "s")
     values = compute(store, 1)
@@ -325,7 +331,9 @@ def test_another_grid_or_settings_are_refused(finished, changes, words):
     assert contents(finished) == before
 
 
-@pytest.mark.parametrize("field", ["schema", "ssmbias_version", "jax_version"])
+@pytest.mark.parametrize(
+    "field", ["schema", "ssmbias_version", "jax_version", "scipy_version", "zarr_version"]
+)
 def test_another_version_is_refused(finished, field):
     root = finished / "zarr.json"
     whole = json.loads(root.read_text())
@@ -338,6 +346,57 @@ def test_another_version_is_refused(finished, field):
         with pytest.raises(ValueError, match=r"ssmbias\.sweep/0.*install"):
             open_sweep(finished)
     assert contents(finished) == before
+
+
+def test_a_store_of_an_earlier_version_is_refused(finished):
+    """One that knows nothing of source and hardware."""
+    root = finished / "zarr.json"
+    whole = json.loads(root.read_text())
+    whole["attributes"]["schema"] = "ssmbias.sweep/1"
+    for name in ("fingerprint", "hardware", "source_sha256", "scipy_version"):
+        del whole["attributes"][name]
+    root.write_text(json.dumps(whole))
+    message = r"^store='.*finished': its layout is 'ssmbias\.sweep/1', and this version .*install"
+    for job in (begin, open_sweep):
+        with pytest.raises(ValueError, match=message):
+            job(finished)
+
+
+def test_older_source_is_refused_and_other_source_does_not_matter(tmp_path, monkeypatch):
+    root = shutil.copytree(
+        Path(ssmbias.__file__).parent, tmp_path / "ssmbias",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )  # fmt: skip
+
+    def change(name: str) -> None:
+        path = root / name
+        path.write_text(path.read_text(encoding="utf-8") + "\n_NEW_LINE = 1\n")
+        monkeypatch.setattr(sources, "package_tree", lambda: Tree({"ssmbias": root}))
+
+    run(begin(tmp_path / "s"), range(2))
+    before = contents(tmp_path / "s")
+    change("dynamics/flow/solve.py")
+    change("report/__init__.py")
+    assert begin(tmp_path / "s").finished().sum() == 2
+    change("models/starts.py")  # two imports away
+    message = r"the source of the modules that compute it has changed .*; give another folder, or"
+    with pytest.raises(ValueError, match=message):
+        begin(tmp_path / "s")
+    assert contents(tmp_path / "s") == before
+    assert open_sweep_quietly(tmp_path / "s").attrs["finished"] > 0  # it can still be read
+
+
+def open_sweep_quietly(path: Path) -> xr.Dataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnfinishedSweepWarning)
+        return open_sweep(path)
+
+
+def test_another_kind_of_hardware_is_refused(finished):
+    root = finished / "zarr.json"
+    root.write_text(root.read_text().replace('\\"platform\\": \\"cpu', '\\"platform\\": \\"abacus'))
+    with pytest.raises(ValueError, match=r"hardware\.platform is 'abacus' there and 'cpu' here"):
+        begin(finished)
 
 
 # -- damage ----------------------------------------------------------------------------------
@@ -589,6 +648,7 @@ def write_half(folder: Path, first: int) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore", RuntimeWarning)  # of JAX about forks; it is not used here
+    jax.config.update("jax_enable_x64", True)  # as in the other processes: it is part of the mark
     what, where = sys.argv[1], Path(sys.argv[2])
     if what == "kill":
         print(json.dumps(kill_often(where)))

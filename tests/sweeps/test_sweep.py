@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +21,12 @@ import ssmbias
 from ssmbias import simulate_theorem1, theorem1_limit
 from ssmbias.dynamics import LimitConfig, Outcome, Theorem1Config
 from ssmbias.models import reference_start
+from ssmbias.runs.sources import Tree
 from ssmbias.sweeps import runner as running
-from ssmbias.sweeps import solve as solving
 from ssmbias.sweeps import summarise
+from ssmbias.sweeps.engines import limit as engine
+from ssmbias.sweeps.settings import settings_from
+from ssmbias.sweeps.solve import sources_of
 from ssmbias.sweeps.starts import NO_START, starts_of
 
 GRID = {
@@ -154,7 +158,7 @@ def test_starts_with_further_ties_are_no_starts():
 def test_what_is_too_hard_is_handed_over(monkeypatch):
     """A budget that the explicit engine cannot keep: the implicit one finishes."""
     short = functools.partial(LimitConfig, max_steps=60)
-    monkeypatch.setattr(solving, "LimitConfig", short)
+    monkeypatch.setattr(engine, "LimitConfig", short)
     grid = {"seed": [242, 243], "strength": [0.0, 1.0]}
     alone = ssmbias.sweep(grid, solver="limit")
     spent = alone.outcome.values == Outcome.MAX_STEPS
@@ -206,15 +210,15 @@ def test_other_trained_leaves():
 @pytest.mark.slow
 def test_jobs_share_compiled_code(monkeypatch):
     traces = 0
-    run = solving.run_points
+    run = engine.run_points
 
     def counted(*args):
         nonlocal traces
         traces += 1
         return run(*args)
 
-    solving._limit_engine.cache_clear()
-    monkeypatch.setattr(solving, "run_points", counted)
+    engine._engine.cache_clear()
+    monkeypatch.setattr(engine, "run_points", counted)
     ssmbias.sweep({"seed": range(3)})
     assert traces == 1
     ssmbias.sweep({"seed": range(50), "strength": "logspace(-3, 3, 7)", "init_scale": 2e-3})
@@ -222,7 +226,7 @@ def test_jobs_share_compiled_code(monkeypatch):
     assert traces == 1
     ssmbias.sweep({"seed": 1}, state_dim=4)  # control: another shape is another program
     assert traces == 2
-    solving._limit_engine.cache_clear()
+    engine._engine.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -295,3 +299,31 @@ def _forget_blocks(store: Path, random: np.random.RandomState) -> None:
     for marker in sorted((store / "blocks").glob("*.json")):
         if random.rand() < 0.9:
             marker.unlink()
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed", "stale"),
+    [
+        ({"solver": "limit"}, "dynamics/limit/dop853.py", True),
+        ({"solver": "limit"}, "dynamics/theorem1/rodas5p.py", True),  # starts ask for near ties
+        ({"solver": "limit"}, "dynamics/flow/coordinates.py", False),
+        ({"solver": "limit"}, "sweeps/engines/theorem1.py", False),
+        ({}, "sweeps/engines/theorem1.py", True),
+        ({"solver": "theorem1"}, "dynamics/limit/dop853.py", False),
+        ({"solver": "flow"}, "dynamics/flow/coordinates.py", True),
+        ({"solver": "flow"}, "dynamics/limit/dop853.py", False),
+        ({"solver": "flow"}, "models/starts.py", True),
+        ({"solver": "flow"}, "sweeps/store/disk.py", False),
+        ({"solver": "flow"}, "sweeps/settings.py", False),
+    ],
+)
+def test_a_store_depends_on_the_source_of_its_engine(tmp_path, settings, changed, stale):
+    root = tmp_path / "ssmbias"
+    shutil.copytree(
+        Path(ssmbias.__file__).parent, root, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    names = sources_of(settings_from(settings))
+    before = Tree({"ssmbias": root}).digest(*names)
+    path = root / changed
+    path.write_text(path.read_text(encoding="utf-8") + "\n_NEW_LINE = 1\n")
+    assert (Tree({"ssmbias": root}).digest(*names) != before) == stale

@@ -28,9 +28,6 @@ from ssmbias.data.tasks.cifar10_format import (
     require_whole,
 )
 
-CLASS_NAMES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
 NUM_TRAIN = FILE_RECORDS * len(TRAIN_FILES)
 NUM_TEST = FILE_RECORDS
 NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")

@@ -17,9 +17,6 @@ from jaxtyping import Float, Int
 from ssmbias.core.checks import require_int
 from ssmbias.core.types import Array
 
-DIGIT_SIDE = 8
-"""Pixels along one side of an image."""
-
 GREY_LEVELS = 16
 """The largest pixel value as stored; the smallest is 0."""
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
+from ssmbias.core.display import displayed
 from ssmbias.core.types import Array
 from ssmbias.dynamics.descent.config import DescentConfig
 from ssmbias.dynamics.descent.loop import DescentRun
@@ -32,6 +33,7 @@ class DescentLog(NamedTuple):
     recorded: Bool[Array, " log"]
 
 
+@displayed(outcome=Outcome)
 class DescentResult(NamedTuple):
     """Where descent ended, and why.
 

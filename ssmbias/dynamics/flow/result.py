@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float, Int
 
 from ssmbias.core.checks import require_int
+from ssmbias.core.display import displayed
 from ssmbias.core.types import Array
 from ssmbias.dynamics.inputs import require_trainable
 from ssmbias.dynamics.trajectory import Outcome, Trajectory
@@ -63,6 +64,7 @@ class FlowConfig:
         return self.trainable == ("a",) if self.follow_gaps is None else self.follow_gaps
 
 
+@displayed(outcome=Outcome)
 class FlowResult(NamedTuple):
     """Where a flow ended, and why.
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from ssmbias.core.checks import require_int, require_seq_len
+from ssmbias.core.display import displayed
 from ssmbias.core.lanes import over_lanes
 from ssmbias.core.types import AnyArray, Array, ScalarLike
 from ssmbias.dynamics.limit.lanes import Limits, Queue, run_queue
@@ -66,6 +67,7 @@ class LimitConfig:
             require_int("num_lanes", self.num_lanes, minimum=1)
 
 
+@displayed(outcome=Outcome)
 class LimitResult(NamedTuple):
     """Where a run ended, and why.
 

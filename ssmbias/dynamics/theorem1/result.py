@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float, Int
 
 from ssmbias.core.checks import require_int
+from ssmbias.core.display import displayed
 from ssmbias.core.types import Array
 from ssmbias.dynamics.trajectory import Outcome, Trajectory
 
@@ -46,6 +47,7 @@ class Theorem1Config:
             require_int("lanes_per_chunk", self.lanes_per_chunk, minimum=1)
 
 
+@displayed(outcome=Outcome)
 class Theorem1Result(NamedTuple):
     """Where a run ended, and why.
 

@@ -16,9 +16,6 @@ import optax
 from ssmbias.core.checks import require_choice, require_number
 from ssmbias.models.layers.s4d import SSM_LEAVES
 
-GROUPS = ("general", "ssm")
-"""Labels of parameters."""
-
 
 @dataclass(frozen=True)
 class OptimizerConfig:

@@ -62,7 +62,7 @@ class ConvStem(nn.Module):
         return x.reshape(-1, config.channels)
 
 
-class Head(nn.Module):
+class NetworkHead(nn.Module):
     """A linear map, or an MLP with one hidden layer."""
 
     config: SequenceConfig

@@ -19,7 +19,7 @@ from ssmbias.models.networks.config import SequenceConfig
 from ssmbias.models.networks.parts import (
     STEM_STRIDE,
     ConvStem,
-    Head,
+    NetworkHead,
     compute_dtype,
     dense,
     layer_norm,
@@ -94,7 +94,7 @@ class SequenceNetwork(nn.Module):
         pooled = x[-1] if last else jnp.mean(x, axis=0)
         if config.final_norm:
             pooled = layer_norm(config, "norm")(pooled)
-        return Head(config, name="head")(pooled).astype(param_dtype(config))
+        return NetworkHead(config, name="head")(pooled).astype(param_dtype(config))
 
     def _encoded(self, encoder: nn.Dense, x: Array) -> tuple[Array, Seen | None]:
         """The encoded sequence; or its last row, where the layer can see through the encoder."""

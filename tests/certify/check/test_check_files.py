@@ -19,9 +19,6 @@ from ssmbias.certify import check, recheck
 ROOT = FOLDER.parents[2]
 
 
-# --- files that are no proofs --------------------------------------------------------------------
-
-
 def hostile_files(log: Path) -> Iterator[tuple[str, bytes, str]]:
     """Name, content, and a word that the message must have."""
     whole = log.read_bytes()
@@ -159,14 +156,8 @@ def test_anything_else_is_refused_in_one_line(log, tmp_path):
 
 # What may stand in a file beside what the prover writes.
 _NUMBERS = ["0x0.0p+0", "-0x0.0p+0", "0x1p-1074", "0x1.fffffffffffffp+1023", "0x1p+600"]
-
-
 _NUMBERS += ["0x1p+0", "-0x1p+0", "0x1.8p+1", "0x1p-30", "3", "64", "0x1p-600"]
-
-
 _RECORDS = ["jump 0", "jump 1", "jump 3", "jump 5", "fork g", "fork mu 3", "split delta"]
-
-
 _RECORDS += ["split gap 3", "end", "qed"]
 
 

@@ -12,8 +12,6 @@ from ssmbias.certify.second_check import interval
 from ssmbias.certify.second_check.interval import Interval
 
 HOSTILE = [0.0, 1.0, -1.0, 1 + 2**-52, 1 - 2**-53, 2**-1074, 3 * 2**-1074, -(2**-1022), 2**-1022]
-
-
 HOSTILE += [1e-308, -1e-160, 1.1e-162, 1e150, -1e154, 0.1, -1 / 3, 4 / 3, 2**53 + 2.0, 1e16 + 2]
 
 

@@ -11,8 +11,6 @@ from certify import tampering
 
 from ssmbias.certify.second_check import average, recheck
 
-# --- whole logs ----------------------------------------------------------------------------------
-
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory) -> Path:

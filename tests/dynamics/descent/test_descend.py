@@ -23,9 +23,6 @@ from ssmbias.dynamics.descent.solve import descend_problem, general_problem
 SGD, ADAM = optax.sgd(0.05), optax.adam(0.02)
 
 
-# -- other losses --------------------------------------------------------------------------
-
-
 def quartic(params, target):
     """Not quadratic, of a matrix and a vector."""
     return jnp.sum((params["m"] @ params["v"] - target) ** 4) + 0.1 * jnp.sum(params["m"] ** 2)

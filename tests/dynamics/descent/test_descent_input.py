@@ -16,9 +16,6 @@ from ssmbias.dynamics import DescentConfig, gradient_descent
 LEAVES = ("a", "b", "c")
 
 
-# -- bad input -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -22,9 +22,6 @@ from ssmbias.models import DiagonalSSM, paper_teacher
 
 EPS = float(np.finfo(np.float64).eps)
 TEACHER = paper_teacher(2)
-# -- coordinates ---------------------------------------------------------------------------
-
-
 SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(("a", "b", "c"), size)]
 
 

@@ -27,9 +27,6 @@ def raw(function):
     return inspect.unwrap(function)
 
 
-# -- bad input -----------------------------------------------------------------------------
-
-
 THREE = theorem1_student(np.array([0.3, 0.2, 0.1]))
 DATA = theorem1_gram(3, 5, 1.0)
 

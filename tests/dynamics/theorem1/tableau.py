@@ -9,9 +9,6 @@ from ssmbias.dynamics.theorem1 import rodas5p
 NUM_STAGES = rodas5p.NUM_STAGES
 
 
-# -- the tableau ---------------------------------------------------------------------------
-
-
 def transformed_tableau() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A, C and the weights m of the step in the transformed variables, as full matrices.
 

@@ -23,9 +23,6 @@ START = np.array([0.06, 0.12, -0.02, 0.11])
 TIMES = np.array([0.0, 0.5, 3.0, 3.0, 12.0, 1e6])  # the last one is beyond the end
 
 
-# -- saved states --------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def saved() -> dict[float, Any]:
     """Runs with saved times, by tolerance."""

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ssmbias.runs.files import write_atomically
-from ssmbias.sweeps.chunks import MARKERS, METADATA, Chunks
+from ssmbias.sweeps.store.chunks import MARKERS, METADATA, Chunks
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -167,11 +167,16 @@ def create(path: Path, files: Mapping[str, bytes]) -> bool:
         raise ValueError(
             f"store={str(path)!r}: cannot be written ({err.strerror}); give another folder"
         ) from err
-    for left in path.parent.glob(
-        f".{glob.escape(path.name)}.*.partial"
-    ):  # of processes killed in here
-        shutil.rmtree(left, ignore_errors=True)
     return True
+
+
+def clear_leavings(path: Path) -> None:
+    """Remove what processes that were killed in `create` have left beside a store.
+
+    One that is still at it finds that another was faster.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,18 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from ssmbias.runs.fingerprint import digest_of_parts, parts
+from ssmbias.runs.provenance import versions
 from ssmbias.sweeps.blocks import Schema
 from ssmbias.sweeps.grid import Grid
 
-SCHEMA = "ssmbias.sweep/1"
+SCHEMA = "ssmbias.sweep/2"
 """What a store calls its layout."""
 
-CREATED = "created"
-_PACKAGES = ("ssmbias", "jax", "jaxlib", "numpy")
+CREATED, SOURCE, MARK = "created", "source_sha256", "fingerprint"
 
 
 def attributes(
-    grid: Grid, schema: Schema, provenance: Mapping[str, Any], block_size: int
+    grid: Grid,
+    schema: Schema,
+    provenance: Mapping[str, Any],
+    block_size: int,
+    sources: Sequence[str],
 ) -> dict[str, Any]:
     """Attributes of a store that is begun now: texts and numbers only.
 
@@ -32,10 +36,14 @@ def attributes(
       provenance: what else determines the numbers, such as the precision and the solver's
         settings; mappings and sequences are kept as JSON.
       block_size: largest number of points in a block.
+      sources: the modules that compute the numbers; none means the whole package.
 
     Raises:
       ValueError: `provenance` holds one of the names that are set here, or no plain values.
     """
+    settings = {str(name): _as_attribute(name, value) for name, value in provenance.items()}
+    configuration = {"grid": grid.fingerprint(), "variables": list(schema), "settings": settings}
+    found = parts(configuration, *sources)
     ours: dict[str, Any] = {
         "schema": SCHEMA,
         "grid": grid.to_json(),
@@ -45,11 +53,14 @@ def attributes(
         # xarray takes these for coordinates, although no dimension bears their name.
         "coordinates": "seed strength gap relative_gap init_scale",
         CREATED: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    } | {f"{package}_version": importlib.metadata.version(package) for package in _PACKAGES}
+        "hardware": json.dumps(found["hardware"], sort_keys=True),
+        SOURCE: found["source"],
+        MARK: digest_of_parts(found),
+    } | {f"{package}_version": version for package, version in versions().items()}
     taken = ours.keys() & provenance.keys()
     if taken:
         raise ValueError(f"provenance: {', '.join(sorted(taken))} is set by the store; rename it")
-    return ours | {str(name): _as_attribute(name, value) for name, value in provenance.items()}
+    return ours | settings
 
 
 def described(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,22 +108,26 @@ def require_same(path: str, there: Mapping[str, Any], here: Mapping[str, Any]) -
             f"store={path!r}: holds another grid: {_grids_differ(there['grid'], here['grid'])}; "
             "give another folder, or the grid with which the store was begun"
         )
-    # Which blocks there are is the store's to say.
-    for name in sorted((there.keys() | here.keys()) - {CREATED, "grid", "block_size"}):
+    # Which blocks there are is the store's to say; the fingerprint does not say what differs.
+    for name in sorted((there.keys() | here.keys()) - {CREATED, "grid", "block_size", MARK}):
         if there.get(name) != here.get(name):
-            remedy = (
-                "install that version to go on"
-                if name.endswith("_version")
-                else "use the settings with which the store was begun"
-            )
-            raise ValueError(
-                f"store={path!r}: {_values_differ(name, there.get(name), here.get(name))}; give "
-                f"another folder, or {remedy}"
-            )
+            what = _values_differ(name, there.get(name), here.get(name))
+            raise ValueError(f"store={path!r}: {what}; give another folder, or {_remedy(name)}")
+    if there.get(MARK) != here[MARK]:
+        raise ValueError(f"store={path!r}: its {MARK} is that of another run; give another folder")
+
+
+def _remedy(name: str) -> str:
+    if name.endswith("_version"):
+        return "install that version to go on"
+    others = {SOURCE: "go back to the code that began it", "hardware": "go on where it was begun"}
+    return others.get(name, "use the settings with which the store was begun")
 
 
 def _values_differ(name: str, there: Any, here: Any) -> str:
     """Down to the entry where both are JSON objects."""
+    if name == SOURCE:
+        return f"the source of the modules that compute it has changed ({name})"
     try:
         old, new = json.loads(there), json.loads(here)
     except (TypeError, ValueError):

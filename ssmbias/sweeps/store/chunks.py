@@ -1,8 +1,8 @@
 """Zarr's part of a store: metadata, and blocks as the bytes of chunks and back.
 
-Zarr encodes and decodes in memory; files are written and checked by `ssmbias.sweeps.store`. Arrays
-are raw little-endian numbers with a CRC-32C behind each chunk, which every reader of Zarr checks.
-They are not compressed: of the mantissas next to nothing is saved (benchmarks/store.py).
+Zarr encodes and decodes in memory; files are written and checked by `ssmbias.sweeps.store.folder`.
+Arrays are raw little-endian numbers with a CRC-32C behind each chunk, which every reader of Zarr
+checks. They are not compressed: of the mantissas next to nothing is saved (benchmarks/store.py).
 """
 
 from __future__ import annotations
