@@ -85,6 +85,12 @@ def test_programs_are_installed_and_listed() -> None:
     assert {path.stem for path in (REPO / "scripts").glob("*.py")} == {*PROGRAMS}
 
 
+def test_readme_lists_the_programs() -> None:
+    readme = (REPO / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(ssmbias-\w+)` \| (.*) \|$", readme, re.MULTILINE)
+    assert listed == [(program.command, program.does) for program in ALL.values()]
+
+
 @pytest.mark.parametrize("program", ALL.values(), ids=ALL)
 def test_texts_and_paths_are_keys(program) -> None:
     assert {*program.texts, *program.paths} <= {*program.known}

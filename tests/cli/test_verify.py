@@ -42,6 +42,9 @@ MISTAKES = {
     ("strength=0,1",): "write strength=[0,1] for one job, or add -m",
     ("num_seed=4",): "num_seed: unknown key; did you mean num_seeds? known are claims",
     ("gap=9e-4",): "gap",
+    ("claims=nowhere.py",): "nowhere.py",
+    ("claims=[M1,~/no where (1).py]",): str(Path.home() / "no where (1).py"),
+    ("claims=M4", "claims=M1"): "claims: is given twice",
     ("hydra.run.dir=/proc/x",): "/proc/x",
 }
 
