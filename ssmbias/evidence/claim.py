@@ -166,7 +166,7 @@ class Claim:
     def sources(self) -> tuple[Path, ...]:
         """Files in which the claim's functions are written."""
         parts = (self.measure, self.predict, self.compare, self.wrong, self.wrong_measure)
-        files = {_file_of(part) for part in (*parts, self.arrays) if part is not None}
+        files = {file_of(part) for part in (*parts, self.arrays) if part is not None}
         return tuple(sorted(file for file in files if file is not None))
 
 
@@ -199,11 +199,12 @@ def require_subject(subject: Any) -> Any:
     return subject
 
 
-def _file_of(function: Any) -> Path | None:
-    """The file in which a function is written, if it is written in one."""
-    while hasattr(function, "func"):  # functools.partial
-        function = function.func
+def file_of(thing: Any) -> Path | None:
+    """The file in which a function or a class is written, if it is written in one."""
+    while hasattr(thing, "func"):  # functools.partial
+        thing = thing.func
     try:
-        return Path(inspect.getfile(inspect.unwrap(function))).resolve()
-    except TypeError:
+        file = Path(inspect.getfile(inspect.unwrap(thing))).resolve()
+    except (TypeError, OSError):  # built in, or made where there is no file
         return None
+    return file if file.is_file() else None
