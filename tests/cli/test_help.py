@@ -17,9 +17,7 @@ from ssmbias.cli import certify, poison, reproduce, sweep, verify
 from ssmbias.cli.help import help_text, read_keys
 
 REPO = Path(__file__).resolve().parents[2]
-ALL = {
-    module.PROGRAM.name: module.PROGRAM for module in (verify, sweep, reproduce, poison, certify)
-}
+ALL = {module.PROGRAM.name: module.PROGRAM for module in (verify, sweep, reproduce, poison, certify)}
 
 
 @pytest.fixture(autouse=True)
