@@ -6,6 +6,7 @@ What is shown about a subject lives in `ssmbias.report.pages`, one file or folde
 from __future__ import annotations
 
 from ssmbias.report.cells import Column
+from ssmbias.report.evidence_list import EvidenceList
 from ssmbias.report.page import page, write_page
 from ssmbias.report.pages.verification import (
     dynamics_figure,
@@ -23,6 +24,7 @@ from ssmbias.report.table import Table, write_table
 
 __all__ = [
     "Column",
+    "EvidenceList",
     "Table",
     "dynamics_figure",
     "effective_rank_figure",
