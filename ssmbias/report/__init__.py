@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ssmbias.report.cells import Column
 from ssmbias.report.evidence_list import EvidenceList
-from ssmbias.report.page import page, write_page
+from ssmbias.report.page import write_page
 from ssmbias.report.pages.verification import (
     dynamics_figure,
     effective_rank_figure,
@@ -31,7 +31,6 @@ __all__ = [
     "error_parity_figure",
     "gamma0_figure",
     "load_results",
-    "page",
     "print_style",
     "save_figure",
     "save_figures",
