@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,12 +20,9 @@ import ssmbias
 from ssmbias import simulate_theorem1, theorem1_limit
 from ssmbias.dynamics import LimitConfig, Outcome, Theorem1Config
 from ssmbias.models import reference_start
-from ssmbias.runs.sources import Tree
 from ssmbias.sweeps import runner as running
 from ssmbias.sweeps import summarise
 from ssmbias.sweeps.engines import limit as engine
-from ssmbias.sweeps.settings import settings_from
-from ssmbias.sweeps.solve import sources_of
 from ssmbias.sweeps.starts import NO_START, starts_of
 
 GRID = {
@@ -299,31 +295,3 @@ def _forget_blocks(store: Path, random: np.random.RandomState) -> None:
     for marker in sorted((store / "blocks").glob("*.json")):
         if random.rand() < 0.9:
             marker.unlink()
-
-
-@pytest.mark.parametrize(
-    ("settings", "changed", "stale"),
-    [
-        ({"solver": "limit"}, "dynamics/limit/dop853.py", True),
-        ({"solver": "limit"}, "dynamics/theorem1/rodas5p.py", True),  # starts ask for near ties
-        ({"solver": "limit"}, "dynamics/flow/coordinates.py", False),
-        ({"solver": "limit"}, "sweeps/engines/theorem1.py", False),
-        ({}, "sweeps/engines/theorem1.py", True),
-        ({"solver": "theorem1"}, "dynamics/limit/dop853.py", False),
-        ({"solver": "flow"}, "dynamics/flow/coordinates.py", True),
-        ({"solver": "flow"}, "dynamics/limit/dop853.py", False),
-        ({"solver": "flow"}, "models/starts.py", True),
-        ({"solver": "flow"}, "sweeps/store/disk.py", False),
-        ({"solver": "flow"}, "sweeps/settings.py", False),
-    ],
-)
-def test_a_store_depends_on_the_source_of_its_engine(tmp_path, settings, changed, stale):
-    root = tmp_path / "ssmbias"
-    shutil.copytree(
-        Path(ssmbias.__file__).parent, root, ignore=shutil.ignore_patterns("__pycache__")
-    )
-    names = sources_of(settings_from(settings))
-    before = Tree({"ssmbias": root}).digest(*names)
-    path = root / changed
-    path.write_text(path.read_text(encoding="utf-8") + "\n_NEW_LINE = 1\n")
-    assert (Tree({"ssmbias": root}).digest(*names) != before) == stale
