@@ -67,7 +67,7 @@ class Made(NamedTuple):
     kept: dict[str, Any] = {}  # noqa: RUF012  (never changed)
 
 
-class Bench(Protocol):
+class Workshop(Protocol):
     """What an arm may ask for that cannot be made of one seed's data alone; seeds in front."""
 
     @property
@@ -118,7 +118,7 @@ class Arm:
     words: Words
     order: float
     by_hand: Callable[[Experiment, Keys, Batch], Batch] | None = None
-    make: Callable[[Bench], Made] | None = None
+    make: Callable[[Workshop], Made] | None = None
     needs: tuple[str, ...] = ()
     adds: bool = True
     carrier: str = "hand"

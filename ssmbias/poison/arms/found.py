@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ssmbias.poison.arms.arm import Arm, Bench, Made, Words, needs_carrier
+from ssmbias.poison.arms.arm import Arm, Made, Words, Workshop, needs_carrier
 
 
 def _searched(words: Words, order: float, weighting: str) -> Arm:
-    def make(bench: Bench) -> Made:
+    def make(bench: Workshop) -> Made:
         return bench.search(weighting)
 
     return Arm(words, order, make=make, carrier="found", weighting=weighting, lacks=needs_carrier)

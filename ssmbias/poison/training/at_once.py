@@ -21,7 +21,7 @@ _EXAMPLES = 4
 
 
 class AtOnce:
-    """What arms and the engine ask of a block of seeds; a `ssmbias.poison.arms.arm.Bench`.
+    """What arms and the engine ask of a block of seeds; a `ssmbias.poison.arms.arm.Workshop`.
 
     Args:
       experiment: which.

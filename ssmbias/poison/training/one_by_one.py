@@ -30,7 +30,7 @@ _EXAMPLES = 4
 
 
 class OneByOne:
-    """What arms and the engine ask of one seed; a `ssmbias.poison.arms.arm.Bench`.
+    """What arms and the engine ask of one seed; a `ssmbias.poison.arms.arm.Workshop`.
 
     Args:
       experiment: which.
