@@ -105,6 +105,15 @@ def test_summary_tells_of_every_job(verified, capsys) -> None:
     assert f"read them: ssmbias.open_multirun({str(verified)!r})" in printed
 
 
+def test_of_jobs_that_did_not_begin_there_is_no_summary(tmp_path, capsys) -> None:
+    """Such as after a mistake that stops the command, which has its own line."""
+    plan(tmp_path, "verify", [["claims=M4"], ["claims=M5"]], begun=0)
+    sum_up(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs.json"]
+    assert capsys.readouterr().out == ""
+    assert ssmbias.open_multirun(tmp_path).attrs["missing"] == [0, 1]
+
+
 def test_results_that_are_gone_or_damaged_are_told_of(verified) -> None:
     (verified / "0" / "results.json").unlink()
     (verified / "1" / "results.json").write_text('{"schema": "ssmbias.verify/', encoding="utf-8")
