@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
@@ -18,6 +19,7 @@ import yaml
 
 import ssmbias
 from ssmbias.cli.multirun import sum_up
+from ssmbias.poison.job import write_netcdf
 from ssmbias.runs.multirun import write_plan, write_status
 
 REPO = Path(__file__).resolve().parents[2]
@@ -173,6 +175,35 @@ def test_names_in_both_are_told_apart(tmp_path) -> None:
     sum_up(tmp_path)
     (row,) = summary(tmp_path)
     assert (row["certified"], row["not certified"], row["verdict"]) == ("1", "1", "inconclusive")
+
+
+def poisoned(num: int) -> xr.Dataset:
+    """Results in which late poison harms and no control does."""
+    arms = ["base", "dup", "early", "rpos", "noise", "late"]
+    shift = 0.01 * np.arange(num) / num
+    accuracies = np.array([(0.5 if arm == "late" else 0.9) + shift for arm in arms])
+    values = {"test_accuracy": accuracies, "train_accuracy": np.ones_like(accuracies)}
+    values["outcome"] = np.zeros(accuracies.shape, np.int32)
+    data = {name: (("arm", "seed"), value) for name, value in values.items()}
+    return xr.Dataset(data, {"arm": arms, "seed": range(num)}, {"chance": 0.5})
+
+
+def test_arms_are_one_table_and_verdicts_in_words(tmp_path) -> None:
+    """The second job was not run long enough to be judged otherwise."""
+    jobs = plan(tmp_path, "poison", [["experiment=f1", f"steps={n}"] for n in (500, 3)], begun=2)
+    for job, num in zip(jobs, (8, 3), strict=True):
+        write_netcdf(job / "results.nc", poisoned(num))
+        content = "experiment,arm,test,to_dup_p\nf1,dup,0.9,\nf1,late,0.5,1e-3\n"
+        (job / "table.csv").write_text(content, encoding="utf-8")
+    frame = ssmbias.open_multirun(tmp_path)
+    assert frame[["job", "steps", "arm", "test"]].values.tolist() == [
+        [0, 500, "dup", 0.9], [0, 500, "late", 0.5], [1, 3, "dup", 0.9], [1, 3, "late", 0.5],
+    ]  # fmt: skip
+    assert frame["to_dup_p"].isna().tolist() == [True, False] * 2
+    sum_up(tmp_path)
+    assert [row["late"] for row in summary(tmp_path)] == [
+        "effect of the last elements", "inconclusive",
+    ]  # fmt: skip
 
 
 def test_reproductions_are_rows_of_tables_and_replays(tmp_path) -> None:
