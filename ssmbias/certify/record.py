@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssmbias.certify.certificate import Certificate, certify
+from ssmbias.core.verdict import Verdict
 from ssmbias.runs.files import write_arrays
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 CERTIFIED, NOT_CERTIFIED, CONTRADICTED = "certified", "not certified", "contradicted"
 """What a record's status may be; the last one means that this package is wrong somewhere."""
+
+VERDICTS = {
+    CERTIFIED: Verdict.HOLDS,
+    NOT_CERTIFIED: Verdict.INCONCLUSIVE,
+    CONTRADICTED: Verdict.VIOLATED,
+}
+"""The verdict on the claim that the errors lie within the proved bounds, by status."""
 
 CURVES = "curves"
 """The folder of a run that holds the arrays of each box's figure."""
@@ -53,7 +61,7 @@ def prove_and_check(task: Task, folder: Path) -> dict[str, Any]:
         wrong = [*_refused(record), *_outside(record), *record.pop("failures")]
         if wrong:
             record |= {"status": CONTRADICTED, "reason": "; ".join(wrong)}
-    return record
+    return record | {"verdict": VERDICTS[record["status"]].value}
 
 
 def _statement(task: Task, certificate: Certificate) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+import ssmbias
 from ssmbias.certify import check
 from ssmbias.certify import record as recording
 from ssmbias.certify.catalogue import CASES
@@ -256,7 +257,7 @@ def test_boxes_of_several_widths_make_a_figure(run, tmp_path) -> None:
 def test_the_limit_of_strong_poison_is_recorded_and_drawn(tmp_path) -> None:
     """JSON has no infinity, and there is no w to draw."""
     (record,) = run_job(job_of({**QUICK, "strength": float("inf")}), tmp_path)
-    assert record["status"] == "certified"
+    assert (record["status"], record["verdict"]) == ("certified", "holds")
     assert record["strength"] == "inf"
     assert check(tmp_path / record["log"]).strength == float("inf")
     write_report(tmp_path, "python scripts/certify.py strength=inf")
@@ -331,3 +332,7 @@ def test_multirun(tmp_path, more) -> None:
     assert done.returncode == 0, done.stderr
     found = [load_records(tmp_path / name)[0] for name in "01"]
     assert [record["rel"] for record in found] == [0.1, 0.12]
+    frame = ssmbias.open_multirun(tmp_path)
+    assert frame["status"].tolist() == ["certified"] * 2
+    assert frame["poisoned_error_lower"].tolist() == [r["poisoned_error_lower"] for r in found]
+    assert "2 of 2 jobs ended: 2 hold" in (tmp_path / "report.html").read_text(encoding="utf-8")

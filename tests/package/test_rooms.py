@@ -33,7 +33,8 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"poison"}),
     frozenset({"paper"}),
     frozenset({"cli"}),
-    frozenset({"__init__", "__main__"}),
+    frozenset({"__init__"}),
+    frozenset({"__main__"}),
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
