@@ -58,9 +58,9 @@ def describe(row: Any) -> str:
     for name in _SHOWN:
         value = value_of(row, name)
         if value not in (None, ""):
-            lines.append(f"  {name:<10} {value!r}" if isinstance(value, float) else _text(name, value))
+            lines.append(_line(name, repr(value) if isinstance(value, float) else value))
     if value_of(row, "control_rejected") is False:
-        lines.append(_text("control", "was not rejected"))
+        lines.append(_line("control", "was not rejected"))
     return "\n".join(lines)
 
 
@@ -69,7 +69,7 @@ def value_of(row: Any, name: str) -> Any:
     return row.get(name) if isinstance(row, Mapping) else getattr(row, name, None)
 
 
-def _text(name: str, value: Any) -> str:
+def _line(name: str, value: Any) -> str:
     return f"  {name:<10} {value}"
 
 

@@ -108,7 +108,13 @@ def _check_or_find(
     if units is None:
         return check(claim, bench.subject, bench), bench.arrays
     subject = bench.subject
-    mark = fingerprint({"subject": subject, "rtol": bench.rtol}, *_sources(claim, subject))
+    asked = {
+        "subject": subject,
+        "rtol": bench.rtol,
+        # What a function has captured, or the code of one without a file, is in no source.
+        "claim": [claim.kind, [p.statement for p in claim.premises], claim.functions],
+    }
+    mark = fingerprint(asked, *_sources(claim, subject))
     name = f"{subject.name}-{type(subject).__name__}-{claim.id}"
     stored = units.find(name, mark)
     if stored is None:

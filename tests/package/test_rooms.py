@@ -29,6 +29,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"claims"}),
     frozenset({"report"}),
     frozenset({"verification"}),
+    frozenset({"testing"}),
     frozenset({"sweeps"}),
     frozenset({"poison"}),
     frozenset({"paper"}),
