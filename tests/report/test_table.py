@@ -133,9 +133,12 @@ def test_groups_stand_together() -> None:
     assert " & $0.2500$ \\\\" in lines  # the arm stands once
     assert sum("\\multicolumn{2}{l}{\\texttt{" in line for line in lines) == 2
     assert table.html().count('<th scope="rowgroup" colspan="2">') == 2
+    shown = [line.split() for line in printed(table, 80).splitlines()]
+    assert ["first", "clean", "0.2500"] in shown
     # One group alone needs no heading.
     alone = Table(table.columns, table.rows[:2], "Groups", group=table.group)
     assert "rowgroup" not in alone.html()
+    assert "experiment" not in printed(alone, 80)
 
 
 def test_an_empty_table_is_a_head() -> None:
