@@ -21,6 +21,7 @@ from ssmbias.certify.catalogue import CASES
 from ssmbias.certify.certificate import ProverOptions
 from ssmbias.certify.task import CERTIFIED, CONTRADICTED, NOT_CERTIFIED, Task, finished, run_task
 from ssmbias.runs.files import CERTIFY_SCHEMA, RESULTS_FILE, write_atomically
+from ssmbias.runs.mapping import keys_of
 
 __all__ = ["DEFAULT_MAPPING", "DEFAULT_NAMES", "CertifyJob", "from_mapping", "run_job"]
 
@@ -95,13 +96,7 @@ def from_mapping(mapping: Mapping[str, Any]) -> CertifyJob:
       >>> from_mapping({**DEFAULT_MAPPING, "boxes": "k7d3"}).tasks[0].box.state_dim
       3
     """
-    for key in mapping:
-        if key not in DEFAULT_MAPPING:
-            known = ", ".join(DEFAULT_MAPPING)
-            raise ValueError(f"{key}={mapping[key]!r}: unknown key; known are {known}")
-    for key, default in DEFAULT_MAPPING.items():
-        if key not in mapping:
-            raise ValueError(f"{key}: missing; the default is {key}={default!r}")
+    mapping = keys_of(mapping, DEFAULT_MAPPING)
     given = {key: mapping[key] for key in OWN_BOX if mapping[key] is not None}
     settings = {
         "options": ProverOptions(**{k: mapping[k] for k in OPTIONS if mapping[k] is not None}),

@@ -1,37 +1,25 @@
-"""One box: proved, checked twice, sampled, and recorded on disk so that it is not done again."""
+"""One box to be certified, done once: what is finished in a folder is found there again."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import importlib.metadata
-import json
-import math
 import re
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ssmbias.certify.box import Box
-from ssmbias.certify.certificate import Certificate, ProverOptions, certify
-from ssmbias.runs.files import write_atomically
+from ssmbias.certify.certificate import ProverOptions
+from ssmbias.certify.record import CERTIFIED, CONTRADICTED, NOT_CERTIFIED, prove_and_check
+from ssmbias.runs.fingerprint import fingerprint
+from ssmbias.runs.units import Units
 
 __all__ = ["CERTIFIED", "CONTRADICTED", "NOT_CERTIFIED", "Task", "finished", "run_task"]
 
-CERTIFIED, NOT_CERTIFIED, CONTRADICTED = "certified", "not certified", "contradicted"
-"""What a record's status may be; the last one means that this package is wrong somewhere."""
+RECORDS = "records"
+"""The folder of a run that holds a record for each box."""
 
-RECORDS, CURVES = "records", "curves"
-"""Folders of a run: a record for each box, and the arrays of its figure."""
-
-# Sampled errors are exact to some 1e-9 (tolerances of `follow`): a bound is not contradicted by
-# less than this fraction of it.
-_SAMPLE_SLACK = 1e-6
+LAYOUT = "ssmbias.certify.records/2"
+"""What that folder calls its layout."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +56,11 @@ class Task:
         return re.sub(r"[^A-Za-z0-9.+-]+", "_", self.name)
 
     def key(self) -> str:
-        """What the outcome depends on, as a digest: the task, and the code that runs it."""
-        content = json.dumps([dataclasses.asdict(self), *_code()], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        """What the outcome depends on, as a digest: the task, the versions, and the code.
 
-
-@cache
-def _code() -> tuple[str, str]:
-    """The package's version, and a digest of the prover's and the checkers' source."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return importlib.metadata.version("ssmbias"), digest.hexdigest()
+        Of the code, that is the prover, both checkers, and what follows the samples.
+        """
+        return fingerprint(self, "ssmbias.certify.record")
 
 
 def finished(task: Task, folder: Path) -> dict[str, Any] | None:
@@ -88,18 +69,12 @@ def finished(task: Task, folder: Path) -> dict[str, Any] | None:
     Args:
       task: the box.
       folder: of the run.
+
+    Raises:
+      ValueError: the folder holds records of another version.
     """
-    try:
-        record = json.loads((folder / RECORDS / f"{task.stem}.json").read_text())
-        if record["key"] != task.key():
-            return None
-        if record["log"]:
-            log = (folder / record["log"]).read_bytes()
-            if hashlib.sha256(log).hexdigest() != record["log_sha256"]:
-                return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # missing, cut off, or of another program
-    return record
+    found = Units(folder / RECORDS, LAYOUT).find(task.stem, task.key())
+    return None if found is None else found.values
 
 
 def run_task(task: Task, folder: Path) -> dict[str, Any]:
@@ -112,121 +87,7 @@ def run_task(task: Task, folder: Path) -> dict[str, Any]:
     Returns:
       The record, as docs/results-schema.md describes it.
     """
-    log, curves = folder / f"{task.stem}.gz", folder / CURVES / f"{task.stem}.npz"
-    for path in (folder / RECORDS, curves.parent):
-        path.mkdir(exist_ok=True)
-    for path in (log, curves):
-        path.unlink(missing_ok=True)  # of another box that had this name
-    certificate = certify(task.box, task.seq_len, task.strength, options=task.options)
-    record = _statement(task, certificate)
-    if certificate.certified:
-        certificate.save(log)
-        record |= _checked_again(log)
-        record |= _sampled(task, certificate, curves)
-        wrong = [*_refused(record), *_outside(record), *record.pop("failures")]
-        if wrong:
-            record |= {"status": CONTRADICTED, "reason": "; ".join(wrong)}
-    content = json.dumps(record, indent=1, allow_nan=False).encode()
-    write_atomically(folder / RECORDS / f"{task.stem}.json", lambda stream: stream.write(content))
-    return json.loads(content)  # as another run will read it
-
-
-def _statement(task: Task, certificate: Certificate) -> dict[str, Any]:
-    """What is said of the box, before anything is held against it."""
-    low, high = (np.array(side) for side in task.box.gaps)
-    proved = certificate.certified
-    return {
-        "name": task.name,
-        "status": CERTIFIED if proved else NOT_CERTIFIED,
-        "reason": certificate.reason,
-        "seq_len": task.seq_len,
-        "state_dim": task.box.state_dim,
-        # JSON has no infinity.
-        "strength": task.strength if math.isfinite(task.strength) else "inf",
-        "rel": float(f"{np.median((high - low) / (high + low)):.6g}"),
-        "box": dataclasses.asdict(task.box),
-        "clean_error_upper": certificate.clean_error_upper if proved else None,
-        "poisoned_error_lower": certificate.poisoned_error_lower if proved else None,
-        "poisoned_error_upper": certificate.poisoned_error_upper if proved else None,
-        "second_check": None,
-        "poisoned_samples": [],
-        "clean_samples": [],
-        "num_slabs": len(certificate.slabs),
-        "log": f"{task.stem}.gz" if proved else "",
-        "log_bytes": len(certificate.log),
-        "log_sha256": hashlib.sha256(certificate.log).hexdigest() if proved else "",
-        "curves": f"{CURVES}/{task.stem}.npz" if proved else "",
-        "prove_seconds": certificate.seconds[0],
-        "check_seconds": certificate.seconds[1],
-        "options": dataclasses.asdict(task.options),
-        "version": _code()[0],
-        "key": task.key(),
-    }
-
-
-def _checked_again(log: Path) -> dict[str, Any]:
-    """What the second checker says of the file."""
-    from ssmbias.certify.second_check import recheck  # noqa: PLC0415  (only where it is needed)
-
-    begin = time.perf_counter()
-    report = recheck(log)
-    seconds = time.perf_counter() - begin
-    numbers = {
-        name: value if math.isfinite(value) else None
-        for name in ("clean_error_upper", "poisoned_error_lower", "poisoned_error_upper")
-        for value in [getattr(report, name)]
-    }
-    said = {"valid": report.valid, "line": report.line, "reason": report.reason}
-    return {"second_check": said | numbers | {"seconds": seconds}}
-
-
-def _refused(record: dict[str, Any]) -> list[str]:
-    second = record["second_check"]
-    if second["valid"]:
-        return []
-    return [f"the second checker refuses line {second['line']}: {second['reason']}"]
-
-
-def _sampled(task: Task, certificate: Certificate, path: Path) -> dict[str, Any]:
-    """Trajectories from points of the box: their errors, and the arrays of the figure."""
-    from ssmbias.certify.prover.envelope import curves  # noqa: PLC0415
-    from ssmbias.certify.samples import box_points, clean_error, follow  # noqa: PLC0415
-
-    points = box_points(task.box, task.num_samples, task.seed)
-    samples, failures = [], []
-    for number, point in enumerate(points):
-        try:
-            samples.append(follow(point, task.seq_len, task.strength))
-        except RuntimeError as error:
-            failures.append(f"sampled trajectory {number}: {error}")
-    arrays = curves(certificate.slabs, samples, task.box.state_dim)
-    write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))  # pyright: ignore[reportArgumentType]
-    return {
-        "poisoned_samples": [sample.error for sample in samples],
-        "clean_samples": [clean_error(point, task.seq_len) for point in points],
-        "failures": failures,
-    }
-
-
-def _outside(record: dict[str, Any]) -> list[str]:
-    """Sampled errors that contradict the bounds."""
-    lower, upper, clean = (
-        record[f"{name}_error_{side}"]
-        for name, side in (("poisoned", "lower"), ("poisoned", "upper"), ("clean", "upper"))
-    )
-    return [
-        *_beyond("poisoned", "at least", record["poisoned_samples"], lower, -1),
-        *_beyond("poisoned", "at most", record["poisoned_samples"], upper, 1),
-        *_beyond("clean", "at most", record["clean_samples"], clean, 1),
-    ]
-
-
-def _beyond(
-    flow: str, relation: str, samples: Sequence[float], bound: float, sign: int
-) -> list[str]:
-    # `not <=` also catches nan.
-    return [
-        f"a sampled {flow} error / d is {error!r}, certified is {relation} {bound!r}"
-        for error in samples
-        if not sign * (error - bound) <= _SAMPLE_SLACK * bound
-    ]
+    units, key = Units(folder / RECORDS, LAYOUT), task.key()
+    record = prove_and_check(task, folder) | {"key": key}
+    written = [folder / record[name] for name in ("log", "curves") if record[name]]
+    return units.keep(task.stem, key, record, files=written).values

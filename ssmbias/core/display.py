@@ -58,8 +58,8 @@ def displayed(**codes: type[enum.IntEnum]) -> Callable[[_Class], _Class]:
             )
             return f"<table><caption>{escape(cls.__name__)}</caption>{rows}</table>"
 
-        cls.__repr__ = cls.__str__ = text
-        cls._repr_html_ = html  # pyright: ignore[reportAttributeAccessIssue]
+        for name, method in (("__repr__", text), ("__str__", text), ("_repr_html_", html)):
+            setattr(cls, name, method)
         return cls
 
     return decorate
@@ -110,8 +110,9 @@ def _pairs(result: Any, codes: dict[str, type[enum.IntEnum]]) -> Iterator[tuple[
 
 
 def _fields(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        yield from zip(value._fields, value, strict=True)
+    names = getattr(value, "_fields", None)
+    if isinstance(value, tuple) and names is not None:
+        yield from zip(names, value, strict=True)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield from ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if f.repr)
 

@@ -165,9 +165,16 @@ class Claim:
     @property
     def sources(self) -> tuple[Path, ...]:
         """Files in which the claim's functions are written."""
-        parts = (self.measure, self.predict, self.compare, self.wrong, self.wrong_measure)
-        files = {_file_of(part) for part in (*parts, self.arrays) if part is not None}
+        files = {file_of(part) for part in self.functions}
         return tuple(sorted(file for file in files if file is not None))
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """All that evidence is made with; figures are drawn from it."""
+        controls = (self.wrong, self.wrong_measure, self.arrays)
+        tests = (premise.test for premise in self.premises)
+        every = (self.measure, self.predict, self.compare, *controls, *tests)
+        return tuple(function for function in every if function is not None)
 
 
 def require_subject(subject: Any) -> Any:
@@ -199,11 +206,12 @@ def require_subject(subject: Any) -> Any:
     return subject
 
 
-def _file_of(function: Any) -> Path | None:
-    """The file in which a function is written, if it is written in one."""
-    while hasattr(function, "func"):  # functools.partial
-        function = function.func
+def file_of(thing: Any) -> Path | None:
+    """The file in which a function or a class is written, if it is written in one."""
+    while hasattr(thing, "func"):  # functools.partial
+        thing = thing.func
     try:
-        return Path(inspect.getfile(inspect.unwrap(function))).resolve()
-    except TypeError:
+        file = Path(inspect.getfile(inspect.unwrap(thing))).resolve()
+    except (TypeError, OSError):  # built in, or made where there is no file
         return None
+    return file if file.is_file() else None

@@ -11,13 +11,13 @@ import numpy as np
 
 from ssmbias.core.checks import require_x64
 from ssmbias.dynamics import Outcome
-from ssmbias.paper.cells import Arrays, Job, ReplayJob, replay_job
+from ssmbias.paper.cells.jobs import Arrays, Job, ReplayJob, replay_job
+from ssmbias.paper.cells.theorem1 import THEOREM1
+from ssmbias.paper.cells.workers import Progress, run_jobs
 from ssmbias.paper.protocol import NUM_PROGRESS
 from ssmbias.paper.reported import FINAL_TOP, REPORTED, THEOREM1_SEEDS
 from ssmbias.paper.reproduce_config import ReproduceConfig, Target
 from ssmbias.paper.settings import ARMS, EXPERIMENTS
-from ssmbias.paper.theorem1_cells import THEOREM1
-from ssmbias.paper.workers import Progress, run_jobs
 from ssmbias.report.pages.experiments import (
     DynamicsPanel,
     FindingPanel,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ssmbias.core.checks import require_int
-from ssmbias.paper.cells import CellJob, Job, replay_job
+from ssmbias.paper.cells.jobs import CellJob, Job, replay_job
+from ssmbias.paper.cells.theorem1 import THEOREM1
 from ssmbias.paper.original import load_original
 from ssmbias.paper.settings import ARMS, EXPERIMENTS, find_experiment
-from ssmbias.paper.theorem1_cells import THEOREM1
 from ssmbias.runs.mapping import as_list, keys_of
 from ssmbias.runs.mapping import from_mapping as build
 

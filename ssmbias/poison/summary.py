@@ -55,7 +55,7 @@ def write_report(
     verdicts = judge_all(results)
     arms = [str(arm) for arm in results["arm"].values]
     others = [arm for arm in arms if arm != "dup"] if "dup" in arms else []
-    said = pages.Words(
+    said = pages.Said(
         headline=headline(verdicts),
         tone=_tone(verdicts),
         verdicts=[*about_digits(results, verdicts), *(v.sentence for v in verdicts)],

@@ -129,7 +129,7 @@ class Column:
         return {"heading": self.heading, "style": style, "html": content}
 
 
-class Row(Protocol):
+class TableRow(Protocol):
     """A row that knows its table, such as a named tuple; rows of one experiment stand together."""
 
     @property

@@ -62,7 +62,7 @@ class Picture(NamedTuple):
     """A saved figure.
 
     Attributes:
-      png: the file; the PDF of the same name lies beside it.
+      png: the file; a PDF of the same name may lie beside it, which is then named.
       caption: plain text, for all readers; symbols such as a_j get an index.
       alt: plain text, what is to be seen.
     """
@@ -185,12 +185,15 @@ def _part(part: Any) -> Markup:
 def _embedded(picture: Picture) -> dict[str, Any]:
     """A PNG as it stands inside of the page."""
     content = picture.png.read_bytes()
+    pdf = picture.png.with_suffix(".pdf")
+    file = pdf if pdf.is_file() else picture.png
     # The first chunk of a PNG is its header, which begins with width and height.
     width, height = (round(_SCALE * size) for size in struct.unpack(">II", content[16:24]))
     # Symbols such as a_j have their index set low; longer names keep their underscores.
     caption = re.sub(r"(?<!\w)(\w\*?)_(\w)(?!\w)", r"\1<sub>\2</sub>", str(escape(picture.caption)))
     return {
         "name": picture.png.stem,
+        "file": f"{picture.png.parent.name}/{file.name}",
         "width": width,
         "height": height,
         "data": base64.b64encode(content).decode("ascii"),

@@ -20,10 +20,10 @@ from typing import Any
 from markupsafe import Markup
 
 from ssmbias.core.verdict import Verdict
-from ssmbias.report.cells import Badge, Column, Note, Row, Text, tone_of
+from ssmbias.report.cells import Badge, Column, Note, TableRow, Text, tone_of
 from ssmbias.report.numbers import Spread
 from ssmbias.report.render import latex_text, markdown_text, one_line, render
-from ssmbias.report.terminal import FittingTable, Head
+from ssmbias.report.terminal import FittingTable, Heading
 from ssmbias.runs.files import write_atomically
 
 
@@ -75,7 +75,7 @@ class Table:
         """For `rich`: columns are left out, instead of digits, where the terminal is narrow."""
         cells = self.cells()
         heads = [
-            Head(
+            Heading(
                 column.head,
                 column.numeric,
                 any(isinstance(row[i], Badge | Verdict) for row in cells),
@@ -225,7 +225,7 @@ class Table:
         return min(changes, key=len, default=set())
 
 
-def table_of(rows: Sequence[Row], title: str = "") -> Table:
+def table_of(rows: Sequence[TableRow], title: str = "") -> Table:
     """The table of rows that know their columns.
 
     Args:

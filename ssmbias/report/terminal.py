@@ -19,7 +19,7 @@ Texts = Sequence[Sequence[tuple[str, str]]]
 """Text and tone of each cell, row by row."""
 
 
-class Head(NamedTuple):
+class Heading(NamedTuple):
     """A column: its name, whether it holds numbers or verdicts, and when it is left out.
 
     `width`, `drop` and `extra` are those of `ssmbias.report.table.Column`.
@@ -36,14 +36,14 @@ class Head(NamedTuple):
 class FittingTable(RichTable):
     """A table that leaves out columns, instead of digits, where the terminal is narrow."""
 
-    heads: Sequence[Head]
+    heads: Sequence[Heading]
     texts: Texts
     begins: set[int]
 
     @classmethod
     def of(
         cls,
-        heads: Sequence[Head],
+        heads: Sequence[Heading],
         texts: Texts,
         begins: set[int],
         title: tuple[str, str],

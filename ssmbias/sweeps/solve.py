@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ssmbias.sweeps.engines import flow, limit, limit_or_theorem1, theorem1
-from ssmbias.sweeps.engines.rows import Found, not_run
+from ssmbias.sweeps.engines.rows import Solved, not_run
 from ssmbias.sweeps.settings import SweepSettings
 from ssmbias.sweeps.starts import Starts
 
@@ -60,7 +60,7 @@ def solve(
     seq_len: int,
     settings: SweepSettings,
     devices: Sequence[Any],
-) -> Found:
+) -> Solved:
     """Run points and measure them.
 
     Args:
@@ -78,7 +78,7 @@ def solve(
     values = not_run(num_points, state_dim, settings)
     rows = np.flatnonzero(starts.usable)
     if not rows.size:
-        return Found(values)
+        return Solved(values)
     a0, log_gap, rho = starts.a0[rows], starts.log_gap[rows], strength[rows]
     found = engine_of(settings).run(a0, log_gap, rho, seq_len, settings, devices)
     for name, value in found.values.items():

@@ -13,6 +13,7 @@ import numpy as np
 
 from ssmbias.core.checks import require_x64
 from ssmbias.evidence import Bench, Claim, Evidence, check
+from ssmbias.evidence.claim import file_of
 from ssmbias.evidence.records import (
     claim_to_json,
     counts,
@@ -107,7 +108,13 @@ def _check_or_find(
     if units is None:
         return check(claim, bench.subject, bench), bench.arrays
     subject = bench.subject
-    mark = fingerprint({"subject": subject, "rtol": bench.rtol}, *_sources(claim, subject))
+    asked = {
+        "subject": subject,
+        "rtol": bench.rtol,
+        # What a function has captured, or the code of one without a file, is in no source.
+        "claim": [claim.kind, [p.statement for p in claim.premises], claim.functions],
+    }
+    mark = fingerprint(asked, *_sources(claim, subject))
     name = f"{subject.name}-{type(subject).__name__}-{claim.id}"
     stored = units.find(name, mark)
     if stored is None:
@@ -119,15 +126,13 @@ def _check_or_find(
 
 def _sources(claim: Claim, subject: Any) -> list[str | Path]:
     """The modules and files that a check depends on, with all that they import."""
+    files = {*claim.sources, file_of(type(subject))} - {None}
     found: list[str | Path] = ["ssmbias.evidence.check"]
-    files = {*claim.sources}
-    module = type(subject).__module__
-    if module.startswith("ssmbias."):
-        found.append(module)
-    for file in sorted(files):
-        if _PACKAGE in file.parents:
-            parts = file.relative_to(_PACKAGE.parent).with_suffix("").parts
+    for file in sorted(str(file) for file in files):
+        path = Path(file)
+        if _PACKAGE in path.parents:
+            parts = path.relative_to(_PACKAGE.parent).with_suffix("").parts
             found.append(".".join(parts).removesuffix(".__init__"))
         else:
-            found.append(file)
+            found.append(path)
     return found

@@ -19,7 +19,9 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from ssmbias.certify import check, task
+import ssmbias
+from ssmbias.certify import check
+from ssmbias.certify import record as recording
 from ssmbias.certify.catalogue import CASES
 from ssmbias.certify.job import DEFAULT_MAPPING, DEFAULT_NAMES, CertifyJob, from_mapping, run_job
 from ssmbias.certify.samples import box_points, follow
@@ -159,7 +161,7 @@ def test_what_is_finished_is_not_proved_again(run, monkeypatch) -> None:
 
 def test_a_box_that_is_not_certified_is_a_record(tmp_path) -> None:
     (record,) = run_job(job_of(HOPELESS), tmp_path)
-    assert record["status"] == task.NOT_CERTIFIED
+    assert record["status"] == recording.NOT_CERTIFIED
     assert "slab" in record["reason"]
     assert record["poisoned_error_lower"] is None
     assert not list(tmp_path.glob("*.gz"))
@@ -179,8 +181,8 @@ def test_a_box_that_is_not_certified_is_a_record(tmp_path) -> None:
 )
 def test_a_sampled_error_outside_of_the_bounds_is_found(run, change, said) -> None:
     _, (record,) = run
-    assert task._outside(record) == []
-    wrong = task._outside({**record, **change})
+    assert recording._outside(record) == []
+    wrong = recording._outside({**record, **change})
     assert wrong
     assert said in " ".join(wrong)
 
@@ -209,7 +211,9 @@ def test_exit_codes(run, tmp_path) -> None:
     wrong = tmp_path / "wrong"
     shutil.copytree(folder, wrong)
     path = wrong / "records" / f"{Path(record['log']).stem}.json"
-    path.write_text(json.dumps({**record, "status": "contradicted", "reason": "line 7: no"}))
+    unit = json.loads(path.read_text())
+    unit["values"] |= {"status": "contradicted", "reason": "line 7: no"}
+    path.write_text(json.dumps(unit))
     typed = [
         [*words_of(values), f"hydra.run.dir={place}"]
         for values, place in ((QUICK, folder), (HOPELESS, tmp_path / "new"), (QUICK, wrong))
@@ -229,12 +233,12 @@ def test_exit_codes(run, tmp_path) -> None:
 
 def test_a_refusal_of_the_second_checker_contradicts(run, tmp_path) -> None:
     folder, (record,) = run
-    assert task._refused(record) == []
+    assert recording._refused(record) == []
     wrong = tmp_path / "wrong.gz"
     wrong.write_bytes((folder / record["log"]).read_bytes()[:-9])
-    again = {**record, **task._checked_again(wrong)}
-    assert "the second checker refuses line" in task._refused(again)[0]
-    rows = [certificate_row({**record, "status": status}) for status in (task.CONTRADICTED,)]
+    again = {**record, **recording._checked_again(wrong)}
+    assert "the second checker refuses line" in recording._refused(again)[0]
+    rows = [certificate_row({**record, "status": status}) for status in (recording.CONTRADICTED,)]
     assert headline(rows) == (f"Contradicted: {record['name']}", "violated")
 
 
@@ -253,7 +257,7 @@ def test_boxes_of_several_widths_make_a_figure(run, tmp_path) -> None:
 def test_the_limit_of_strong_poison_is_recorded_and_drawn(tmp_path) -> None:
     """JSON has no infinity, and there is no w to draw."""
     (record,) = run_job(job_of({**QUICK, "strength": float("inf")}), tmp_path)
-    assert record["status"] == "certified"
+    assert (record["status"], record["verdict"]) == ("certified", "holds")
     assert record["strength"] == "inf"
     assert check(tmp_path / record["log"]).strength == float("inf")
     write_report(tmp_path, "python scripts/certify.py strength=inf")
@@ -294,17 +298,17 @@ def test_a_stopped_run_goes_on(tmp_path, with_what) -> None:
     widths = "rel=[0.1,0.11,0.12,0.13,0.14,0.15]"
     words = [*words_of({**QUICK, "workers": 2})[:2], widths, "step=0.02", "forks=0", "workers=2"]
     process = started(words, tmp_path)
-    wait_for(lambda: list(tmp_path.glob("records/*.json")), process)
+    wait_for(lambda: list(tmp_path.glob("records/k*.json")), process)
     process.send_signal(with_what)
     _, said = process.communicate(timeout=60)
     if with_what == signal.SIGINT:
         assert process.returncode == 130
         assert said.splitlines()[-1].startswith("interrupted; finished boxes are kept; to go on: ")
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("records/*.json")}
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("records/k*.json")}
     assert 0 < len(kept) < 6
     # Its processes end with it: nothing is finished afterwards.
     time.sleep(3)
-    assert {*tmp_path.glob("records/*.json")} == {*kept}
+    assert {*tmp_path.glob("records/k*.json")} == {*kept}
     again = started(words, tmp_path)
     printed, said = again.communicate(timeout=120)
     assert again.returncode == 0, said
@@ -328,3 +332,7 @@ def test_multirun(tmp_path, more) -> None:
     assert done.returncode == 0, done.stderr
     found = [load_records(tmp_path / name)[0] for name in "01"]
     assert [record["rel"] for record in found] == [0.1, 0.12]
+    frame = ssmbias.open_multirun(tmp_path)
+    assert frame["status"].tolist() == ["certified"] * 2
+    assert frame["poisoned_error_lower"].tolist() == [r["poisoned_error_lower"] for r in found]
+    assert "2 of 2 jobs ended: 2 hold" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -17,7 +17,9 @@ from ssmbias.cli import certify, poison, reproduce, sweep, verify
 from ssmbias.cli.help import help_text, read_keys
 
 REPO = Path(__file__).resolve().parents[2]
-ALL = {module.PROGRAM.name: module.PROGRAM for module in (verify, sweep, reproduce, poison, certify)}
+ALL = {
+    module.PROGRAM.name: module.PROGRAM for module in (verify, sweep, reproduce, poison, certify)
+}
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +83,12 @@ def test_programs_are_installed_and_listed() -> None:
     assert project["scripts"] == wanted
     assert all(f"{program.command} " in overview() for program in ALL.values())
     assert {path.stem for path in (REPO / "scripts").glob("*.py")} == {*PROGRAMS}
+
+
+def test_readme_lists_the_programs() -> None:
+    readme = (REPO / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(ssmbias-\w+)` \| (.*) \|$", readme, re.MULTILINE)
+    assert listed == [(program.command, program.does) for program in ALL.values()]
 
 
 @pytest.mark.parametrize("program", ALL.values(), ids=ALL)

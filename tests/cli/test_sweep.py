@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import pickle
 import re
@@ -341,7 +342,13 @@ def test_it_is_quiet_in_a_pipe_and_sums_up(uninterrupted) -> None:
     rate = r"at \S+ lanes/s \(compilation included\), \d+% of lane-steps useful"
     assert re.fullmatch(rf"150 computed in \S+ s {rate}", said[1])
     assert said[2].startswith("store: /")
-    assert len(said) == 4
+    assert said[3].startswith("read it: ")
+    # Then comes the table over all jobs.
+    assert said[4].strip() == "1 of 2 jobs ended, 1 failed"
+    assert [line.split()[:3] for line in said if line.startswith((" 0 ", " 1 "))] == [
+        ["0", "1", "ended"], ["1", "99", "failed"],
+    ]  # fmt: skip
+    assert said[-1].startswith("read them: ssmbias.open_multirun(")
     assert not re.search("[\r\x1b━]", done.stdout + done.stderr)
 
 
@@ -441,6 +448,12 @@ def test_submitit_brings_exit_codes_and_messages_back(stand_in, tmp_path) -> Non
     logs = "".join(path.read_text() for path in tmp_path.glob("out/.submitit/**/*.err"))
     assert 'raise RuntimeError("broken on purpose")' in logs
     assert (tmp_path / "out" / "1" / "devices").read_text().startswith("1 ")  # cpus_per_task
+    # The table knows of both from their folders: the second leaves no store here.
+    with (tmp_path / "out" / "summary.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["seq_len"], row["state"]) for row in rows] == [("5", "failed"), ("7", "failed")]
+    assert rows[0]["message"] == "RuntimeError: broken on purpose"
+    assert "results cannot be read" in rows[1]["message"]
 
 
 @pytest.mark.slow
@@ -458,6 +471,10 @@ def test_launchers_run_sweeps(name, tmp_path) -> None:
     assert "error: job 2: seq_len=8: must be odd" in done.stderr
     for number in range(2):
         assert open_sweep(tmp_path / "out" / str(number) / "sweep.zarr").attrs["missing"] == 0
+    tree = ssmbias.open_multirun(tmp_path / "out")
+    assert [int(tree[name]["seq_len"]) for name in tree.children] == [5, 7]
+    assert tree.attrs["failed"] == [2]
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 @pytest.mark.slow
@@ -470,6 +487,7 @@ def test_death_of_a_worker_is_a_line(tmp_path) -> None:
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
     assert any(line.startswith("defect: TerminatedWorkerError: ") for line in errors(done))
+    assert "0 of 2 jobs ended" in done.stdout
     assert "Traceback" not in done.stderr
 
 

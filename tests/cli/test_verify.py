@@ -42,6 +42,9 @@ MISTAKES = {
     ("strength=0,1",): "write strength=[0,1] for one job, or add -m",
     ("num_seed=4",): "num_seed: unknown key; did you mean num_seeds? known are claims",
     ("gap=9e-4",): "gap",
+    ("claims=nowhere.py",): "nowhere.py",
+    ("claims=[M1,~/no where (1).py]",): str(Path.home() / "no where (1).py"),
+    ("claims=M4", "claims=M1"): "claims: is given twice",
     ("hydra.run.dir=/proc/x",): "/proc/x",
 }
 
@@ -65,7 +68,9 @@ class TestCommandLine:
         assert len(found) == 2
         strengths = [json.loads(f.read_text())["subjects"][0]["strengths"] for f in found]
         assert strengths == [[0.0], [1.0]]
-        assert len(list(tmp_path.rglob("report.html"))) == 2
+        assert len(list(tmp_path.rglob("[01]/report.html"))) == 2
+        (page,) = tmp_path.glob("multirun/verify/*/*/report.html")
+        assert "2 of 2 jobs ended" in page.read_text(encoding="utf-8")
 
     def test_violation_gives_exit_code_1(self, tmp_path):
         """A claim that is wrong on purpose, put in the place of M4 from outside."""

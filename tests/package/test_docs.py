@@ -14,13 +14,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from package.pages import DOCS, files_of
 
 import ssmbias
 from ssmbias.evidence.registry import claims_of_package
 from ssmbias.verification import verify
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
 PAGES = (
     "quickstart.md",
     pytest.param("adding-a-claim.md", marks=pytest.mark.slow),  # half a minute
@@ -32,14 +32,18 @@ NO_MKDOCS = "the documentation's tools are not installed (pip install '.[docs]')
 def _blocks(page: str) -> list[tuple[str, str | None]]:
     """The Python blocks of a page, each with the output block that follows it, if any."""
     pattern = r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?"
-    found = re.findall(pattern, (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+    found = re.findall(pattern, (DOCS / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
     return [(code, output or None) for code, output in found]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_python_blocks_run_and_print_what_the_page_shows(page):
+def test_python_blocks_run_and_print_what_the_page_shows(page, tmp_path, monkeypatch):
     blocks = _blocks(page)
     assert blocks, f"{page} has no Python block"
+    for name, text in files_of(page).items():
+        (tmp_path / name).write_text(text, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     namespace: dict[str, object] = {"__name__": f"docs_{page}"}
     for number, (code, expected) in enumerate(blocks):
         printed = io.StringIO()

@@ -1,4 +1,4 @@
-"""After `import ssmbias` every name that README and the pages use is there, and nothing is loaded."""
+"""After `import ssmbias` every name that README and the pages use works, and nothing is loaded."""
 
 from __future__ import annotations
 
@@ -89,9 +89,7 @@ def test_overview_lists_the_programs_and_loads_neither_jax_nor_hydra() -> None:
         "import runpy, sys; runpy.run_module('ssmbias', run_name='__main__');"
         "sys.exit(any(name in sys.modules for name in ('jax', 'hydra', 'numpy', 'rich')))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for name in ("verify", "sweep", "reproduce", "poison", "certify"):
         assert re.search(rf"^  ssmbias-{name} +\w", done.stdout, re.MULTILINE)

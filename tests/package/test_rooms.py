@@ -29,11 +29,13 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"claims"}),
     frozenset({"report"}),
     frozenset({"verification"}),
+    frozenset({"testing"}),
     frozenset({"sweeps"}),
     frozenset({"poison"}),
     frozenset({"paper"}),
     frozenset({"cli"}),
-    frozenset({"__init__", "__main__"}),
+    frozenset({"__init__"}),
+    frozenset({"__main__"}),
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 

@@ -18,8 +18,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from ssmbias.cli.reproduce import rewritten
-from ssmbias.paper import cells, protocol
-from ssmbias.paper.cells import CellJob, ReplayJob, run_job
+from ssmbias.paper import protocol
+from ssmbias.paper.cells import jobs as cells
+from ssmbias.paper.cells.jobs import CellJob, ReplayJob, run_job
+from ssmbias.paper.cells.theorem1 import THEOREM1
 from ssmbias.paper.reproduce import reproduce
 from ssmbias.paper.reproduce_config import (
     DEFAULT_MAPPING,
@@ -30,11 +32,10 @@ from ssmbias.paper.reproduce_config import (
     from_mapping,
 )
 from ssmbias.paper.settings import EXPERIMENTS
-from ssmbias.paper.theorem1_cells import THEOREM1
 from ssmbias.runs import sources
 from ssmbias.runs.sources import Tree
 
-PACKAGE = Path(cells.__file__).parents[1]
+PACKAGE = Path(cells.__file__).parents[2]
 REPO = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
     f"{path.parent.name}={path.stem}"

@@ -108,13 +108,20 @@ def test_figures_of_a_claim_are_drawn_and_shown(found: EvidenceList, tmp_path: P
         figure.subplots().plot(np.arange(3))
         png, _ = save_figure(figure, folder / "figures" / "own")
         entry = {"claim": "B1", "subject": "t7", "name": "own", "file": f"figures/{png.name}"}
-        return [entry | {"caption": EVIL}, entry | {"claim": "I1", "file": "../secret.png"}]
+        failed = {"claim": "B1", "subject": "t9", "name": "other", "error": f"KeyError: {EVIL}"}
+        return [
+            entry | {"caption": EVIL},
+            entry | {"claim": "I1", "file": "../secret.png"},
+            failed | {"caption": "x"},
+        ]
 
     (tmp_path / "secret.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
     listed = EvidenceList(found[:3], found.results, draw=draw)
     text = listed.write_report(tmp_path / "run").read_text("utf-8")
     assert text.count('id="figure-own"') == 1
     assert "t7: &lt;script&gt;" in text
+    assert "<small>figures/own.pdf</small>" in text
+    assert "other of t9: KeyError: &lt;script&gt;" in text
     # A file outside of the folder is no figure of the run.
     assert "secret" not in text
     assert json.loads((tmp_path / "run" / "results.json").read_text("utf-8"))["figures"]

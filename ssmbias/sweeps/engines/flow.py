@@ -13,7 +13,7 @@ from ssmbias.data import theorem1_gram
 from ssmbias.dynamics import FlowConfig, gradient_flow
 from ssmbias.metrics import impulse_error
 from ssmbias.models import theorem1_student, theorem1_teacher
-from ssmbias.sweeps.engines.rows import Found, padded
+from ssmbias.sweeps.engines.rows import Solved, padded
 
 if TYPE_CHECKING:
     from ssmbias.sweeps.settings import SweepSettings
@@ -34,7 +34,7 @@ def run(
     seq_len: int,
     settings: SweepSettings,
     devices: Sequence[Any],
-) -> Found:
+) -> Solved:
     """Follow flows a batch at a time, on the default device."""
     config = FlowConfig(trainable=settings.leaves, rtol=settings.rtol, atol=settings.rtol)
     engine = _engine(seq_len, config, settings.horizon)
@@ -59,7 +59,7 @@ def run(
             found |= {"a_path": run.trajectory.a, "loss_path": run.trajectory.loss}
         batches.append({name: np.array(value)[:number] for name, value in found.items()})
     names = batches[0]
-    return Found({name: np.concatenate([batch[name] for batch in batches]) for name in names})
+    return Solved({name: np.concatenate([batch[name] for batch in batches]) for name in names})
 
 
 @functools.lru_cache(maxsize=64)

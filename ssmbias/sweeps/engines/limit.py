@@ -19,7 +19,7 @@ from ssmbias.dynamics.limit.solve import (
     run_points,
 )
 from ssmbias.metrics import generalization_error
-from ssmbias.sweeps.engines.rows import Found
+from ssmbias.sweeps.engines.rows import Solved
 
 if TYPE_CHECKING:
     from ssmbias.sweeps.settings import SweepSettings
@@ -53,7 +53,7 @@ def run(
     seq_len: int,
     settings: SweepSettings,
     devices: Sequence[Any],
-) -> Found:
+) -> Solved:
     """Find limits, and count the lane-steps that this took."""
     lanes, capacity = _size_of_queue(a0.shape[1], devices[0])
     engine = _engine(seq_len, lanes, settings.horizon, tuple(devices))
@@ -85,7 +85,7 @@ def run(
         )
         spent += int(ends.lane_steps.sum())
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Found(values, int(values["steps"].sum()), spent)
+    return Solved(values, int(values["steps"].sum()), spent)
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ import numpy as np
 from ssmbias.dynamics import Outcome
 from ssmbias.sweeps.engines import limit, theorem1
 from ssmbias.sweeps.engines.limit import points_at_a_time
-from ssmbias.sweeps.engines.rows import Found
+from ssmbias.sweeps.engines.rows import Solved
 
 if TYPE_CHECKING:
     from ssmbias.sweeps.settings import SweepSettings
@@ -25,7 +25,7 @@ def run(
     seq_len: int,
     settings: SweepSettings,
     devices: Sequence[Any],
-) -> Found:
+) -> Solved:
     """Find limits; the steps of both engines are counted, the lane-steps of the first alone."""
     found = limit.run(a0, log_gap, strength, seq_len, settings, devices)
     rows = np.flatnonzero(found.values["outcome"] != Outcome.CONVERGED)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ssmbias.sweeps.settings import SweepSettings
 
 
-class Found(NamedTuple):
+class Solved(NamedTuple):
     """Results of points.
 
     Attributes:

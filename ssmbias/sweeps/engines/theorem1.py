@@ -11,7 +11,7 @@ import numpy as np
 
 from ssmbias.dynamics import Theorem1Config, simulate_theorem1
 from ssmbias.metrics import generalization_error
-from ssmbias.sweeps.engines.rows import Found, padded
+from ssmbias.sweeps.engines.rows import Solved, padded
 
 if TYPE_CHECKING:
     from ssmbias.sweeps.settings import SweepSettings
@@ -32,14 +32,14 @@ def run(
     seq_len: int,
     settings: SweepSettings,
     devices: Sequence[Any],
-) -> Found:
+) -> Solved:
     """Follow flows in time, on the default device."""
     number = a0.shape[0]
     length = max(_SMALLEST_BATCH, 1 << (number - 1).bit_length())
     engine = _engine(seq_len, Theorem1Config(rtol=settings.rtol), settings.horizon)
     batch = [padded(x, length) for x in (a0, log_gap, strength)]
     found = engine(*batch, np.array(settings.save_times, np.float64))
-    return Found({name: np.array(value)[:number] for name, value in found.items()})
+    return Solved({name: np.array(value)[:number] for name, value in found.items()})
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ import xarray as xr
 from ssmbias.report.page import Items, Picture, Pictures, Section, facts, page, write_page
 from ssmbias.report.pages.poison.figures import draw_figures, mechanism
 from ssmbias.report.pages.poison.rows import ArmRow, ControlRow, arm_rows, control_rows
-from ssmbias.report.pages.poison.saved import WORDS, Difference, Judged, require_scan
+from ssmbias.report.pages.poison.saved import WORDS, Compared, Judged, require_scan
 from ssmbias.report.table import table_of, write_table
 
 # The style's classes for good, bad and open; every heading says the same in words.
@@ -22,7 +22,7 @@ TONES = {"harm": "violated", "open": "inconclusive", "none": "plain"}
 
 
 @dataclass(frozen=True)
-class Words:
+class Said:
     """What was shown and what was not, in words; all text is plain.
 
     Attributes:
@@ -62,7 +62,7 @@ class PoisonPage:
     """
 
     title: str
-    words: Words
+    words: Said
     controls: Sequence[ControlRow] = ()
     arms: Sequence[ArmRow] = ()
     figures: Sequence[Picture] = ()
@@ -96,8 +96,8 @@ def write_report(
     folder: str | os.PathLike[str],
     results: xr.Dataset,
     verdicts: Sequence[Judged],
-    words: Words,
-    to_dup: Mapping[str, Difference],
+    words: Said,
+    to_dup: Mapping[str, Compared],
     *,
     scan: xr.Dataset | None = None,
     examples: Mapping[str, np.ndarray] | None = None,
@@ -151,7 +151,7 @@ def write_report(
     attributes = {str(key): _plain(value) for key, value in results.attrs.items() if key != WORDS}
     content = PoisonPage(
         title=title,
-        words=Words(
+        words=Said(
             words.headline,
             words.tone,
             words.verdicts,

@@ -12,7 +12,7 @@ import xarray as xr
 from ssmbias.report.cells import Column
 from ssmbias.report.numbers import Spread
 from ssmbias.report.pages.poison.saved import (
-    Difference,
+    Compared,
     Judged,
     arms_of,
     experiment_of,
@@ -111,7 +111,7 @@ class ControlRow(NamedTuple):
         return self._asdict()
 
 
-def arm_rows(results: xr.Dataset, to_dup: Mapping[str, Difference] | None = None) -> list[ArmRow]:
+def arm_rows(results: xr.Dataset, to_dup: Mapping[str, Compared] | None = None) -> list[ArmRow]:
     """A row for each arm.
 
     Args:
@@ -164,7 +164,7 @@ def control_rows(results: xr.Dataset, verdict: Judged) -> list[ControlRow]:
     return rows
 
 
-def _shown(found: Difference, level: float) -> str:
+def _shown(found: Compared, level: float) -> str:
     if found.is_lower(level):
         return "lower"
     return "higher" if found.is_higher(level) else "no difference shown"

@@ -29,7 +29,7 @@ _PROFILED = ("dup", "late", "found", "found_late")
 _SEED = 0
 
 
-class Difference(Protocol):
+class Compared(Protocol):
     """Paired differences of one arm to another, in points."""
 
     @property

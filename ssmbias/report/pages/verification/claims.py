@@ -27,8 +27,17 @@ def claim_section(
     id: str,
     rows: Sequence[Mapping[str, Any]],
     pictures: Sequence[Picture] = (),
+    not_drawn: Sequence[str] = (),
 ) -> Markup:
-    """One claim: statement, evidence, figures, tolerance, premises, control, reference."""
+    """One claim: statement, evidence, figures, tolerance, premises, control, reference.
+
+    Args:
+      results: of the run.
+      id: of the claim.
+      rows: its rows.
+      pictures: figures that came with it.
+      not_drawn: why others of them could not be drawn.
+    """
     claim = results["claims"].get(id, {})
     facts = [
         ("Tolerance", _per_subject(rows, "derivation")),
@@ -36,6 +45,7 @@ def claim_section(
         ("Negative control", _control(claim, rows)),
         ("Fit", _fits(rows)),
         ("Reason", _per_subject([r for r in rows if r["verdict"] != "holds"], "reason")),
+        ("Figures not drawn", _list(not_drawn)),
         ("Reference", _once(claim.get("reference"))),
     ]
     return render(

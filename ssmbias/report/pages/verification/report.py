@@ -81,7 +81,7 @@ def _picture(folder: Path, plan: FigurePlan) -> Picture:
 def _page(results: Mapping[str, Any], folder: Path, plans: Sequence[FigurePlan]) -> str:
     table = verdict_table(results)
     claims = [
-        claim_section(results, id, rows, _own_pictures(results, folder, id))
+        claim_section(results, id, rows, *_own_pictures(results, folder, id))
         for id, rows in _by_claim(results).items()
     ]
     return page(
@@ -122,18 +122,27 @@ def _reasons(table: Table) -> Markup:
     return render("reasons.html", notes=notes) if notes else Markup("")
 
 
-def _own_pictures(results: Mapping[str, Any], folder: Path, claim: str) -> list[Picture]:
-    """Figures that came with a claim, where they are PNG files inside of the run's folder."""
-    pictures = []
+def _own_pictures(
+    results: Mapping[str, Any], folder: Path, claim: str
+) -> tuple[list[Picture], list[str]]:
+    """Figures that came with a claim, and why others of them could not be drawn.
+
+    Pictures are PNG files inside of the run's folder, and nothing else.
+    """
+    pictures, not_drawn = [], []
     for figure in results.get("figures") or []:
         if not isinstance(figure, dict) or str(figure.get("claim")) != claim:
+            continue
+        if figure.get("error"):
+            name = f"{figure.get('name')} of {figure.get('subject')}"
+            not_drawn.append(f"{name}: {figure['error']}")
             continue
         path = (folder / str(figure.get("file"))).with_suffix(".png")
         inside = path.resolve().is_relative_to(folder.resolve())
         if inside and path.is_file() and path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n"):
             caption = f"{figure.get('subject')}: {figure.get('caption')}"
             pictures.append(Picture(path, caption, f"Figure {figure.get('name')}. {caption}"))
-    return pictures
+    return pictures, not_drawn
 
 
 def _run_parts(results: Mapping[str, Any]) -> list[Any]:

@@ -231,7 +231,7 @@ def test_text_from_results_stays_text(
     row["fit"] = {"exponent": 1.0, "low": 0.0, "high": 2.0, "expected": 1.0, "num_points": EVIL}
     results["evidence"].append(row)
     results["config"] |= {"claims": [EVIL], EVIL: {EVIL: EVIL}}
-    results["subjects"][EVIL] = {"about": EVIL, "name": EVIL, EVIL: EVIL}
+    results["subjects"].append({"about": EVIL, "name": EVIL, EVIL: EVIL})
     results["versions"][EVIL] = results["hardware"][EVIL] = EVIL
     results["git_commit"] = results["started"] = EVIL
     save_results(run_dir, results)

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from ssmbias.paper.cells.replays import replay_arrays
+from ssmbias.paper.cells.theorem1 import THEOREM1, theorem1_arrays
 from ssmbias.paper.protocol import experiment_arrays
-from ssmbias.paper.replay_cells import replay_arrays
 from ssmbias.paper.settings import ARMS
-from ssmbias.paper.theorem1_cells import THEOREM1, theorem1_arrays
 from ssmbias.runs.fingerprint import fingerprint
 from ssmbias.runs.units import Units
 
@@ -48,7 +48,7 @@ class CellJob:
     @property
     def source(self) -> str:
         """The module that computes it."""
-        return f"ssmbias.paper.{'theorem1_cells' if self.experiment in THEOREM1 else 'protocol'}"
+        return f"ssmbias.paper.{'cells.theorem1' if self.experiment in THEOREM1 else 'protocol'}"
 
     @property
     def mark(self) -> str:
@@ -62,7 +62,7 @@ class ReplayJob:
 
     path: str
     content: str
-    source: ClassVar[str] = "ssmbias.paper.replay_cells"
+    source: ClassVar[str] = "ssmbias.paper.cells.replays"
 
     @property
     def label(self) -> str:

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from ssmbias.paper.cells import Arrays, Job, run_job
+from ssmbias.paper.cells.jobs import Arrays, Job, run_job
 
 Progress = Callable[[int, int, str], None]
 """Called with units done, units in all, and what is under way."""
