@@ -39,14 +39,9 @@ LONG_FOR_NOW = frozenset(
         "tests/poison/test_matching.py",
         "tests/poison/test_run.py",
         "tests/poison/test_verdict.py",
-        # report
-        "tests/report/pages/experiments/test_experiments.py",
-        "tests/report/pages/poison/test_report.py",
-        "tests/report/pages/verification/test_figures.py",
-        "tests/report/pages/verification/test_verdicts.py",
     }
 )
-FULL_FOR_NOW = frozenset({"ssmbias/paper", "ssmbias/poison"})
+FULL_FOR_NOW = frozenset({"ssmbias/poison"})
 
 
 # -- circles -------------------------------------------------------------------------------
