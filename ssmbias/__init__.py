@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         statistics,
         subjects,
         sweeps,
+        testing,
         theory,
     )
     from ssmbias.cli.multirun import open_multirun
@@ -65,6 +66,7 @@ __all__ = [
     "subjects",
     "sweep",
     "sweeps",
+    "testing",
     "theorem1_limit",
     "theory",
     "verify",

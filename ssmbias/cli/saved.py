@@ -110,12 +110,13 @@ def _of_evidence(job: Job, rows: list[Row]) -> dict[str, Any]:
 
 
 def _of_certificates(job: Job, rows: list[Row]) -> dict[str, Any]:
-    """Boxes by status; a contradiction is a violation, a box without a proof leaves it open."""
+    """Boxes by status, and the worst verdict of all."""
     counts = Counter(str(row["status"]) for row in rows)
-    worst = "violated" if counts["contradicted"] else "inconclusive"
-    verdict = "holds" if counts["certified"] == len(rows) else worst
     statuses = ("certified", "not certified", "contradicted")
-    return {**{status: counts[status] for status in statuses}, "verdict": verdict}
+    return {
+        **{status: counts[status] for status in statuses},
+        "verdict": _verdicts(rows)["verdict"],
+    }
 
 
 def _of_reproduction(job: Job, rows: list[Row]) -> dict[str, Any]:

@@ -128,7 +128,9 @@ def _with_quotes(part: re.Match[str]) -> str:
 
 
 def absolute(value: Any, folder: Path, *, python_only: bool = False) -> Any:
-    """A path, or the paths in a list, from `folder`, with `~` for the user's home.
+    """A path, or the paths in a list, true in this process too, with `~` for the user's home.
+
+    It stays as it was typed where that is true: reports then name no folder of one machine.
 
     Args:
       value: what was given; what is no text is left as it is.
@@ -143,7 +145,9 @@ def absolute(value: Any, folder: Path, *, python_only: bool = False) -> Any:
         return [absolute(one, folder, python_only=python_only) for one in value]
     if not isinstance(value, str) or (python_only and not value.endswith(".py")):
         return value
-    return str(folder / Path(value).expanduser())
+    if value.startswith("~"):
+        value = str(Path(value).expanduser())
+    return value if folder == Path.cwd() else str(folder / value)
 
 
 def _brackets_match(value: str) -> bool:

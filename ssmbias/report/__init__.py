@@ -6,7 +6,8 @@ What is shown about a subject lives in `ssmbias.report.pages`, one file or folde
 from __future__ import annotations
 
 from ssmbias.report.cells import Column
-from ssmbias.report.page import page, write_page
+from ssmbias.report.evidence_list import EvidenceList
+from ssmbias.report.page import write_page
 from ssmbias.report.pages.verification import (
     dynamics_figure,
     effective_rank_figure,
@@ -23,13 +24,13 @@ from ssmbias.report.table import Table, write_table
 
 __all__ = [
     "Column",
+    "EvidenceList",
     "Table",
     "dynamics_figure",
     "effective_rank_figure",
     "error_parity_figure",
     "gamma0_figure",
     "load_results",
-    "page",
     "print_style",
     "save_figure",
     "save_figures",

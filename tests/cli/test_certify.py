@@ -19,6 +19,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+import ssmbias
 from ssmbias.certify import check
 from ssmbias.certify import record as recording
 from ssmbias.certify.catalogue import CASES
@@ -331,3 +332,7 @@ def test_multirun(tmp_path, more) -> None:
     assert done.returncode == 0, done.stderr
     found = [load_records(tmp_path / name)[0] for name in "01"]
     assert [record["rel"] for record in found] == [0.1, 0.12]
+    frame = ssmbias.open_multirun(tmp_path)
+    assert frame["status"].tolist() == ["certified"] * 2
+    assert frame["poisoned_error_lower"].tolist() == [r["poisoned_error_lower"] for r in found]
+    assert "2 of 2 jobs ended: 2 hold" in (tmp_path / "report.html").read_text(encoding="utf-8")

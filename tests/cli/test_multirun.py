@@ -150,9 +150,9 @@ def test_summary_of_sweeps_has_medians(swept) -> None:
 def test_names_in_both_are_told_apart(tmp_path) -> None:
     """A certificate has a strength of its own, which is what was asked only if there is one box."""
     (job,) = plan(tmp_path, "certify", [["strength=1", "rel=[0.1,0.2]"]], begun=1)
-    record = {"name": "b", "status": "certified", "strength": 1.0, "rel": 0.1,
+    record = {"name": "b", "status": "certified", "verdict": "holds", "strength": 1.0, "rel": 0.1,
               "box": {"a2": [1e-3, 2e-3]}, "second_check": None}  # fmt: skip
-    records = [record, {**record, "rel": 0.2, "status": "not certified"}]
+    records = [record, {**record, "rel": 0.2, "status": "not certified", "verdict": "inconclusive"}]
     found = {"schema": "ssmbias.certify/1", "records": records}
     (job / "results.json").write_text(json.dumps(found), encoding="utf-8")
     frame = ssmbias.open_multirun(tmp_path)

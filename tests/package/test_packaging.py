@@ -22,6 +22,7 @@ from package.pages import files_of
 REPO = Path(__file__).resolve().parents[2]
 LOCK = REPO / "requirements.lock"
 PYPROJECT: dict[str, Any] = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["project"]
+PROGRAMS = ("certify", "poison", "reproduce", "sweep", "verify")
 HAS_UV = importlib.util.find_spec("uv") is not None
 
 
@@ -112,7 +113,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     assert {"cluster", "cuda", "tpu"} <= set(metadata.get_all("Provides-Extra", []))
     assert "Apache License" in licence
     assert "ssmbias = ssmbias.testing.plugin" in commands
-    for name in ("reproduce", "sweep", "verify"):
+    for name in PROGRAMS:
         assert f"ssmbias-{name} = ssmbias.cli.{name}:main" in commands
 
 
@@ -139,6 +140,17 @@ def test_installed_main_job_runs_away_from_the_repository(installed: Path, tmp_p
 def test_installed_command_finds_its_configuration(installed: Path, tmp_path: Path) -> None:
     done = run([installed / "ssmbias-verify", "profile=quick", "--cfg", "job"], cwd=tmp_path)
     assert "num_seeds:" in done.stdout
+
+
+def test_installed_commands_explain_themselves(installed: Path, tmp_path: Path) -> None:
+    for name in PROGRAMS:
+        said = run([installed / f"ssmbias-{name}", "--help"], cwd=tmp_path).stdout
+        conf = (REPO / "conf" / f"{name}.yaml").read_text("utf-8").partition("\n## ")[2]
+        keys = set(re.findall(r"^(\w+):(?! \{\})", conf, re.MULTILINE))
+        assert {key for key in keys if f"\n  {key}=" not in said} == set()
+        assert len(keys) > 4
+    listed = run([installed / "python", "-m", "ssmbias"], cwd=tmp_path).stdout
+    assert all(f"  ssmbias-{name} " in listed for name in PROGRAMS)
 
 
 # -- claims of files outside, as docs/adding-a-claim.md shows them ------------------------------

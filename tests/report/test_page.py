@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from ssmbias.report import Column, Table, page, write_page
-from ssmbias.report.page import Code, Items, Picture, Pictures, Section, facts
+from ssmbias.report import Column, Table
+from ssmbias.report.page import (
+    Code,
+    Items,
+    Picture,
+    Pictures,
+    Section,
+    facts,
+    page,
+    write_page,
+)
 from ssmbias.report.style import new_figure, print_style, save_figure
 
 EVIL = "<script>alert(1)</script>\"' onload=x &amp;"

@@ -9,6 +9,7 @@ from typing import Any
 
 from ssmbias.core.verdict import Verdict
 from ssmbias.report.cells import Badge, Column, Note, Text
+from ssmbias.report.numbers import format_any
 from ssmbias.report.page import REPORT_FILE, Section, page, write_page
 from ssmbias.report.table import Table
 from ssmbias.runs.files import write_atomically
@@ -40,7 +41,7 @@ def multirun_table(run: Multirun, outcomes: Outcomes) -> Table:
     columns = [
         Column("job", heading=True),
         *(
-            _column(f"{name}=", [job.overrides.get(name) for job in run.jobs])
+            _column(f"{name}=", [job.overrides.get(name) for job in run.jobs], typed=True)
             for name in run.varied
         ),
         Column("state"),
@@ -143,13 +144,15 @@ def _record(
     }
 
 
-def _column(head: str, values: Sequence[Any], drop: int = 0) -> Column:
-    """A column of numbers, if it holds nothing else."""
+def _column(head: str, values: Sequence[Any], drop: int = 0, *, typed: bool = False) -> Column:
+    """A column of numbers, if it holds nothing else; those that were typed stay as they were."""
     known = [value for value in values if value is not None]
     numeric = bool(known) and all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in known
     )
-    return Column(head, numeric=numeric, width=0 if numeric else _MESSAGE_WIDTH, drop=drop)
+    width = 0 if numeric else _MESSAGE_WIDTH
+    form = (lambda value: f"{value:.15g}") if numeric and typed else format_any
+    return Column(head, numeric=numeric, form=form, width=width, drop=drop)
 
 
 def _shown(value: Any) -> Any:

@@ -29,7 +29,7 @@ from ssmbias.report.pages.phase.parts import (
     require_arrays,
     strength_of_defect,
 )
-from ssmbias.report.style import Arrays, print_style, save_figure
+from ssmbias.report.style import DOUBLE, Arrays, print_style, save_figure
 
 __all__ = ["collapse_figure", "parting_figure", "phase_map_figure", "save_phase_figures"]
 
@@ -228,7 +228,8 @@ def _valid_label(arrays: Arrays, name: str, level: str) -> str:
 
 
 def _legend_below(figure: Figure, handles: list[Line2D]) -> None:
-    columns = 3 if len(handles) <= 6 else 4
+    # Four columns fit under three maps, not under two.
+    columns = 3 if len(handles) <= 6 or figure.get_figwidth() < DOUBLE else 4
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, fontsize=7.5, labelcolor="k",
         columnspacing=1.4, handlelength=3.0,
