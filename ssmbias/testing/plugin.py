@@ -153,7 +153,7 @@ def double_precision() -> Iterator[None]:
 
 def _files(config: pytest.Config) -> list[Path]:
     folder = config.invocation_params.dir
-    return [(folder / file).resolve() for file in config.getoption(_OPTION)]
+    return [(folder / file).resolve() for file in config.getoption(_OPTION) or ()]
 
 
 def _by_row(report: pytest.TestReport, item: ClaimItem) -> list[pytest.TestReport]:
