@@ -102,4 +102,6 @@ def plain(value: Any, *, finite: bool = True) -> Any:
         return float(value) if math.isfinite(value) or not finite else None
     if isinstance(value, np.integer):
         return int(value)
+    if hasattr(value, "tolist") and hasattr(value, "shape"):  # arrays, JAX's too
+        return plain(value.tolist(), finite=finite)
     return value
