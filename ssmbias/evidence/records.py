@@ -92,17 +92,20 @@ def subject_to_json(subject: Any) -> dict[str, Any]:
     return {"about": type(subject).__name__, **_shown(subject)}
 
 
-def _shown(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+def _shown(value: Any) -> Any:  # noqa: PLR0911  (a table of types)
+    if isinstance(value, type):
+        return value.__qualname__
+    if dataclasses.is_dataclass(value):
         return {f.name: _shown(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _shown(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_shown(item) for item in value]
     if hasattr(value, "shape") and hasattr(value, "dtype"):
-        listed = value.size <= _LONGEST_LIST and hasattr(value, "tolist")
-        shape = "×".join(map(str, value.shape))
-        return plain(value.tolist()) if listed else f"array {shape} of {value.dtype}"
+        array: Any = value
+        listed = array.size <= _LONGEST_LIST and hasattr(array, "tolist")
+        shape = "×".join(map(str, array.shape))
+        return plain(array.tolist()) if listed else f"array {shape} of {array.dtype}"
     if isinstance(value, enum.Enum):
         return value.name
     if isinstance(value, bool | int | float | str | None):

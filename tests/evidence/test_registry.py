@@ -1,4 +1,4 @@
-"""Where claims come from: a file, an installed package; what is wrong with one is said in a line."""
+"""Where claims come from, a file or an installed package; each mistake is one line."""
 
 from __future__ import annotations
 

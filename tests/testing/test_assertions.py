@@ -90,5 +90,5 @@ def test_a_check_without_rows_is_a_defect(evidence: Any) -> None:
 
 @pytest.mark.parametrize("evidence", [None, "holds", 3, [None], [RIGHT, "x"], {"claim": "x"}])
 def test_what_is_no_evidence_is_refused(evidence: Any) -> None:
-    with pytest.raises(ValueError, match="expected what ssmbias.verify returns"):
+    with pytest.raises(ValueError, match=r"expected what .* returns"):
         assert_holds(evidence)

@@ -79,7 +79,7 @@ def test_claims_and_subjects_made_in_python_are_recorded(tmp_path: Path) -> None
     (source,) = results["claims"]["MEAN"]["source"]
     assert source["file"] == Path(__file__).name
     assert results["command"].startswith("# claims or subjects were made in Python")
-    assert [s for s in results["subjects"] if s["about"] == "Data"][0] == {
+    assert next(s for s in results["subjects"] if s["about"] == "Data") == {
         "about": "Data",
         "name": "data",
         "x": [0.0, 1.0, 2.0, 3.0],
