@@ -27,16 +27,17 @@ import optax
 
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.catalogue import find_experiment
-from ssmbias.poison.lanes import Prepared, arm_weights, prepare, spread, train_arm
-from ssmbias.poison.learner import learner_of, optimizer_of, weighted_loss
-from ssmbias.poison.settings import Experiment, changed
+from ssmbias.poison.changes import changed
+from ssmbias.poison.settings import Experiment
+from ssmbias.poison.training.lanes import Prepared, arm_weights, prepare, spread, train_arm
+from ssmbias.poison.training.learner import learner_of, optimizer_of, weighted_loss
 
 ARM = "late"
 
 
 def trainer(experiment: Experiment, prepared: Prepared) -> Callable[[], np.ndarray]:
     """A warm job: training of all seeds in `prepared`; it answers with their losses."""
-    job = functools.partial(train_arm, experiment, prepared, ARM, prepared.by_hand[ARM])
+    job = functools.partial(train_arm, experiment, prepared, True, prepared.by_hand[ARM])
 
     def losses() -> np.ndarray:
         return np.asarray(jax.block_until_ready(job())[1])
@@ -47,7 +48,7 @@ def trainer(experiment: Experiment, prepared: Prepared) -> Callable[[], np.ndarr
 
 def plain_loops(experiment: Experiment, ones: list[Prepared]) -> Callable[[], np.ndarray]:
     """A warm job: each seed's training as a loop over one compiled step; it answers the losses."""
-    adam, weights = optimizer_of(experiment.training), arm_weights(experiment, ARM)
+    adam, weights = optimizer_of(experiment.training), arm_weights(experiment, True)
     loss = functools.partial(weighted_loss, learner_of(experiment))
 
     @jax.jit
