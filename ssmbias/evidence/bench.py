@@ -86,6 +86,6 @@ def _parts(subject: Any) -> list[Any]:
     parts = [subject]
     for field in dataclasses.fields(subject):
         value = getattr(subject, field.name)
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
             parts += _parts(value)
     return parts

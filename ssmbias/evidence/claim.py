@@ -145,6 +145,10 @@ class Claim:
                 f"claim {self.id}: subject={self.subject!r}: expected the class of the subjects "
                 "that it is about, not an object of it"
             )
+        try:
+            self.speaks_of(None)
+        except TypeError as error:
+            raise ValueError(f"claim {self.id}: subject={self.subject!r}: {error}") from None
         for field, kind in (("premises", Premise), ("figures", Figure)):
             value = getattr(self, field)
             if not isinstance(value, tuple) or not all(isinstance(x, kind) for x in value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,9 @@ from ssmbias.evidence.claim import Claim
 from ssmbias.evidence.evidence import CheckedPremise, Count, Evidence, Kind
 from ssmbias.runs.files import plain
 from ssmbias.statistics.fits import Fit
+
+_LONGEST_LIST = 64
+"""Arrays with more entries are described by their shape."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -84,8 +88,29 @@ def source_of(claim: Claim) -> list[dict[str, str]]:
 
 
 def subject_to_json(subject: Any) -> dict[str, Any]:
-    """The fields of a subject; arrays become lists."""
-    return {"about": type(subject).__name__, **plain(subject)}
+    """The fields of a subject, for a reader: what JSON does not know is described in words."""
+    return {"about": type(subject).__name__, **_shown(subject)}
+
+
+def _shown(value: Any) -> Any:  # noqa: PLR0911  (a table of types)
+    if isinstance(value, type):
+        return value.__qualname__
+    if dataclasses.is_dataclass(value):
+        return {f.name: _shown(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value]
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        array: Any = value
+        listed = array.size <= _LONGEST_LIST and hasattr(array, "tolist")
+        shape = "×".join(map(str, array.shape))
+        return plain(array.tolist()) if listed else f"array {shape} of {array.dtype}"
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, bool | int | float | str | None):
+        return plain(value)
+    return getattr(value, "__qualname__", None) or str(value)
 
 
 def counts(evidence: Sequence[Evidence]) -> dict[str, int]:

@@ -97,8 +97,11 @@ def claims_of_installed_packages() -> dict[str, Offer]:
         where = f"entry point {entry.name} = {entry.value}"
         try:
             found[entry.name] = _found(entry.load(), where)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"{where}: cannot be loaded: {error}") from error
+        except ValueError:
+            raise
+        except Exception as error:  # whatever another's module does when it is imported
+            kind = type(error).__name__
+            raise ValueError(f"{where}: cannot be loaded: {kind}: {error}") from error
     return found
 
 
@@ -157,13 +160,18 @@ def _found(module: ModuleType | Any, where: str) -> Offer:
     claims = getattr(module, "CLAIMS", None)
     if claims is None:
         raise ValueError(f"{where}: defines no CLAIMS; see docs/adding-a-claim.md")
-    claims = (claims,) if isinstance(claims, Claim) else tuple(claims)
+    claims = tuple(claims) if isinstance(claims, list | tuple) else (claims,)
+    if not claims:
+        raise ValueError(f"{where}: CLAIMS is empty; see docs/adding-a-claim.md")
     for claim in claims:
         if not isinstance(claim, Claim):
             raise ValueError(f"{where}: CLAIMS holds {claim!r}, which is no Claim(...)")
     subjects = getattr(module, "SUBJECTS", ())
     subjects = tuple(subjects) if isinstance(subjects, list | tuple) else (subjects,)
-    return Offer(claims, tuple(require_subject(subject) for subject in subjects))
+    try:
+        return Offer(claims, tuple(require_subject(subject) for subject in subjects))
+    except ValueError as error:
+        raise ValueError(f"{where}: SUBJECTS: {error}") from None
 
 
 @contextlib.contextmanager

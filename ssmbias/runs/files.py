@@ -92,14 +92,12 @@ def plain(value: Any, *, finite: bool = True) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
+    elif hasattr(value, "shape"):  # arrays and their scalars
+        value = np.asarray(value).tolist()
     if isinstance(value, Mapping):
         return {str(key): plain(item, finite=finite) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, finite=finite) for item in value]
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) or not finite else None
-    if isinstance(value, np.integer):
-        return int(value)
     return value

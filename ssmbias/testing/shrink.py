@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -169,4 +170,15 @@ def _strategy(hypothesis: Any, claim: Claim, subjects: Any, build: Any) -> Any:
         )
     make = claim.subject if build is None else build
     parameters = {name: one(name, values) for name, values in subjects.items()}
-    return strategies.fixed_dictionaries(parameters).map(lambda values: make(**values))
+
+    def made(values: dict[str, Any]) -> Any:
+        try:
+            inspect.signature(make).bind(**values)
+        except TypeError as error:
+            raise ValueError(
+                f"subjects={list(values)}: {getattr(make, '__name__', 'build')} takes other "
+                f"parameters ({error})"
+            ) from None
+        return make(**values)
+
+    return strategies.fixed_dictionaries(parameters).map(made)

@@ -13,6 +13,7 @@ from ssmbias.evidence import Figure
 from ssmbias.runs.files import write_atomically
 
 _DPI = 150
+_LONGEST_STEM = 100
 
 
 class Drawing(NamedTuple):
@@ -44,9 +45,14 @@ def draw_all(drawings: Sequence[Drawing], folder: Path) -> list[dict[str, Any]]:
       An entry for each under "figures" of `results.json`: claim, subject, name, caption, and
       `file`, relative to the folder, or `error`.
     """
-    found = []
+    found: list[dict[str, Any]] = []
+    stems: list[str] = []
     for claim, subject, figure, arrays in drawings:
-        stem = re.sub(r"[^A-Za-z0-9_.=-]+", "_", f"{claim}-{subject}-{figure.name}")
+        stem = re.sub(r"[^\w.=-]+", "_", f"{claim}-{subject}-{figure.name}")[:_LONGEST_STEM]
+        # Names that differ in other characters alone must not share a file.
+        taken = stems.count(stem)
+        stems.append(stem)
+        stem = f"{stem}_{taken + 1}" if taken else stem
         entry = {
             "claim": claim,
             "subject": subject,

@@ -48,6 +48,9 @@ OUTSIDE = frozenset({"conf"})
 # The one room that knows Hydra, and sets JAX up for the programs.
 DOOR = "cli"
 
+# Runs under a program that is not ours, and for its own files alone needs double precision.
+PLUGIN = "ssmbias.testing.plugin"
+
 
 def room_of(module: str) -> str:
     """The room a dotted module name of the package belongs to."""
@@ -164,7 +167,7 @@ def test_only_programs_import_hydra() -> None:
 
 
 def test_nothing_changes_the_configuration() -> None:
-    library = [(name, path) for name, path in MODULES if room_of(name) != DOOR]
+    library = [(name, path) for name, path in MODULES if room_of(name) != DOOR and name != PLUGIN]
     wrong = [w for name, path in library for w in configuration_changes(path.read_text(), name)]
     assert wrong == []
 

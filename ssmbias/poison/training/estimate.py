@@ -34,7 +34,7 @@ BREW_MEMORY = 3.0
 _COPIES_OF_POISONS = 12
 
 
-class Estimate(NamedTuple):
+class CostEstimate(NamedTuple):
     """What a run takes.
 
     Attributes:
@@ -64,7 +64,7 @@ class Estimate(NamedTuple):
         """A line to print.
 
         Example:
-          >>> print(Estimate(1000, 2 * 10**9, None, 10, 0, 1e9, 0.5, 7200.0, "cpu"))
+          >>> print(CostEstimate(1000, 2 * 10**9, None, 10, 0, 1e9, 0.5, 7200.0, "cpu"))
           1,000 parameters, 2.0 GB of memory, 10 updates of 0.5 s, about 2.0 hours in all on cpu
         """
         parts = [f"{self.parameters:,} parameters", f"{self.memory_bytes / 1e9:.1f} GB of memory"]
@@ -95,7 +95,7 @@ def estimate(
     *,
     measure: bool = True,
     num_steps: int = 3,
-) -> Estimate:
+) -> CostEstimate:
     """Compile one update, run it a few times, and count how many there will be.
 
     Args:
@@ -117,7 +117,7 @@ def estimate(
     to_run = with_needed(experiment, require_arms(experiment, arms))
     steps, brew_images = counts(experiment, to_run, num_seeds)
     memory, blame, value = _memory(experiment, to_run, state, step.temporary_bytes)
-    found = Estimate(
+    found = CostEstimate(
         parameters,
         memory,
         available_bytes(),

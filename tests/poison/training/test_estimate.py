@@ -7,7 +7,7 @@ import pytest
 from ssmbias.poison.arms.registry import require_arms, with_needed
 from ssmbias.poison.cifar.settings import FullSettings
 from ssmbias.poison.training import estimate as estimates
-from ssmbias.poison.training.estimate import Estimate, Step
+from ssmbias.poison.training.estimate import CostEstimate, Step
 
 
 def counts_of(settings: FullSettings) -> tuple[int, int]:
@@ -16,7 +16,7 @@ def counts_of(settings: FullSettings) -> tuple[int, int]:
     return estimates.counts(experiment, arms, len(settings.seeds))
 
 
-def estimate_of(settings: FullSettings) -> Estimate:
+def estimate_of(settings: FullSettings) -> CostEstimate:
     return estimates.estimate(settings.experiment(), settings.arms, len(settings.seeds))
 
 
