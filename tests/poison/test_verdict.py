@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from poison_results import BY_HAND, FOUND, dataset, from_accuracies
 
 from ssmbias.poison import comparisons
