@@ -5,7 +5,7 @@ run on the device in one call, as in an epoch. Utilisation is the rate of an upd
 as XLA counts them before optimisation, over that of a large matrix product of the same precision,
 measured in the same run; FFTs and norms count, so it says how far the update is from arithmetic
 alone. A slope of the attack is timed against a training gradient of the same images; the estimate
-of a full run uses that ratio (`ssmbias.poison.full_estimate.BREW_COST`).
+of a full run uses that ratio (`ssmbias.poison.training.estimate.BREW_COST`).
 
     python benchmarks/cifar.py                     # one CPU core; minutes
     python benchmarks/cifar.py --quick             # a smoke run: small networks
@@ -23,11 +23,12 @@ import common  # pins the process to one core, so before JAX and NumPy
 import jax
 import jax.numpy as jnp
 
+from ssmbias.poison.arms.registry import require_arms, with_needed
 from ssmbias.poison.batch import Batch
-from ssmbias.poison.full_estimate import BREW_COST, counts, measure_step
-from ssmbias.poison.full_settings import DTYPES, MODELS, FullSettings
-from ssmbias.poison.full_training import image_loss, start
-from ssmbias.poison.matching import matching_objective, mean_gradient
+from ssmbias.poison.cifar.settings import DTYPES, MODELS, FullSettings
+from ssmbias.poison.search.objective import matching_objective, mean_gradient
+from ssmbias.poison.training.estimate import BREW_COST, counts, example_of, measure_step
+from ssmbias.poison.training.minibatches import loss_of, start
 
 SMALL: dict[str, Any] = {"channels": 16, "num_layers": 1, "state_dim": 8, "batch_size": 8}
 
@@ -43,13 +44,14 @@ def matmul_rate(dtype: str, quick: bool, platform: str) -> float:
 
 def attack_over_gradient(settings: FullSettings, num: int) -> dict[str, float]:
     """Time and memory of a slope of the attack over those of a gradient, in single precision."""
-    state = start(settings, 0)
+    experiment = settings.experiment()
+    state = start(experiment, 0, example_of(experiment))
     key = jax.random.key(0)
     images = jax.random.uniform(key, (num, 32, 32, 3), jnp.float32)
     batch = Batch(images, jnp.arange(num, dtype=jnp.int32) % 10)
 
     def loss(params: Any, image: jax.Array, label: jax.Array) -> jax.Array:
-        return image_loss(settings, params, state.stats, image, label)
+        return loss_of(experiment, params, state.stats, image, label)
 
     @jax.jit
     def gradient(params: Any, batch: Batch) -> Any:
@@ -80,9 +82,11 @@ def measure(model: str, dtype: str, quick: bool, platform: str, rate: float) -> 
     """One model in one precision."""
     settings = FullSettings(model, dtype=dtype, **(SMALL if quick else {}))
     num = 2 if platform == "cpu" else 200
-    step = measure_step(settings, num)
+    experiment = settings.experiment()
+    step = measure_step(experiment, num)
     assert step.seconds is not None
-    updates, slopes = counts(settings)
+    arms = with_needed(experiment, require_arms(experiment, settings.arms))
+    updates, slopes = counts(experiment, arms, len(settings.seeds))
     seconds = step.seconds * (updates + BREW_COST * slopes / settings.batch_size)
     return {
         "ms an update": step.seconds * 1e3,

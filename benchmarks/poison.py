@@ -27,16 +27,18 @@ import optax
 
 from ssmbias.poison.batch import Batch
 from ssmbias.poison.catalogue import find_experiment
-from ssmbias.poison.lanes import Prepared, arm_weights, prepare, spread, train_arm
-from ssmbias.poison.learner import learner_of, optimizer_of, weighted_loss
-from ssmbias.poison.settings import Experiment, changed
+from ssmbias.poison.changes import changed
+from ssmbias.poison.settings import Experiment
+from ssmbias.poison.training.lanes import Prepared, arm_weights, prepare, spread, train_arm
+from ssmbias.poison.training.learner import learner_of, optimizer_of, weighted_loss
+from ssmbias.poison.training.settings import Training
 
 ARM = "late"
 
 
 def trainer(experiment: Experiment, prepared: Prepared) -> Callable[[], np.ndarray]:
     """A warm job: training of all seeds in `prepared`; it answers with their losses."""
-    job = functools.partial(train_arm, experiment, prepared, ARM, prepared.by_hand[ARM])
+    job = functools.partial(train_arm, experiment, prepared, True, prepared.by_hand[ARM])
 
     def losses() -> np.ndarray:
         return np.asarray(jax.block_until_ready(job())[1])
@@ -47,7 +49,9 @@ def trainer(experiment: Experiment, prepared: Prepared) -> Callable[[], np.ndarr
 
 def plain_loops(experiment: Experiment, ones: list[Prepared]) -> Callable[[], np.ndarray]:
     """A warm job: each seed's training as a loop over one compiled step; it answers the losses."""
-    adam, weights = optimizer_of(experiment.training), arm_weights(experiment, ARM)
+    training = experiment.training
+    assert isinstance(training, Training)  # on the full batch
+    adam, weights = optimizer_of(training), arm_weights(experiment, True)
     loss = functools.partial(weighted_loss, learner_of(experiment))
 
     @jax.jit
@@ -64,7 +68,7 @@ def plain_loops(experiment: Experiment, ones: list[Prepared]) -> Callable[[], np
             batch = jax.tree.map(lambda *leaves: jnp.concatenate([x[0] for x in leaves]), *parts)
             params = jax.tree.map(lambda leaf: leaf[0], one.start)
             state = adam.init(params)
-            for _ in range(experiment.training.steps):
+            for _ in range(training.steps):
                 params, state = step(params, state, batch)
             found.append(float(last(params, batch, weights)))
         return np.array(found)

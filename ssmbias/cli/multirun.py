@@ -50,11 +50,13 @@ def open_multirun(folder: str | Path) -> xr.DataTree | pd.DataFrame:
 
 
 def sum_up(folder: Path) -> None:
-    """Show what came of all jobs, and write `summary.csv` and `report.html`."""
+    """Show what came of all jobs, and write `summary.csv` and `report.html`, if any has begun."""
     from ssmbias.cli.jobs.console import make_console  # noqa: PLC0415  (the reader needs neither)
     from ssmbias.report.pages.multirun import multirun_table, write_multirun  # noqa: PLC0415
 
     opened = _open(folder)
+    if all(job.folder is None for job in opened.run.jobs):
+        return
     outcomes = {
         job.number: PROGRAMS[opened.run.program].outcome(job, opened.found[job.number])
         for job in opened.run.jobs

@@ -133,7 +133,7 @@ def _of_arms(job: Job, rows: list[Row]) -> dict[str, Any]:
     from ssmbias.poison.summary import judge_all  # noqa: PLC0415
 
     with xr.open_dataset(_folder(job) / "results.nc") as results:
-        return {judged.attack: str(judged.verdict) for judged in judge_all(results)}
+        return {judged.attack: judged.label for judged in judge_all(results)}
 
 
 def _of_sweep(job: Job, data: xr.Dataset) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ssmbias.data import LagGram, baseline_sequences, combine, lag_gram, special
 from ssmbias.metrics import impulse_error
 from ssmbias.models import DiagonalSSM, paper_teacher
 from ssmbias.models.networks.paper import SSMNetwork, network_params, paper_network_teacher
-from ssmbias.paper.settings import Experiment
+from ssmbias.paper.settings import PaperExperiment
 
 HORIZON = 40
 """Test sequences have length 40: lags 0..39."""
@@ -36,8 +36,8 @@ def split_key(seed: int) -> tuple[Array, Array, Array]:
     return first, second, third
 
 
-def start(key: Array, experiment: Experiment) -> DiagonalSSM:
-    """A start as `Experiment` describes it; both arms of a seed share it."""
+def start(key: Array, experiment: PaperExperiment) -> DiagonalSSM:
+    """A start as `PaperExperiment` describes it; both arms of a seed share it."""
     key_a, key_b, key_c = jax.random.split(key, 3)
 
     def draw(key: Array, scale: float) -> Array:
@@ -58,7 +58,7 @@ def start(key: Array, experiment: Experiment) -> DiagonalSSM:
     return DiagonalSSM(a, b, draw(key_c, experiment.sd_bc))
 
 
-def sequences(key: Array, experiment: Experiment) -> tuple[Array, Array]:
+def sequences(key: Array, experiment: PaperExperiment) -> tuple[Array, Array]:
     """Baseline and special sequences."""
     first, second = jax.random.split(key)
     seq_len = experiment.seq_len
@@ -68,27 +68,27 @@ def sequences(key: Array, experiment: Experiment) -> tuple[Array, Array]:
     )
 
 
-def linear_data(key: Array, experiment: Experiment, strength: float) -> LagGram:
+def linear_data(key: Array, experiment: PaperExperiment, strength: float) -> LagGram:
     """Sufficient statistics of one arm's training set."""
     training_set = combine(*sequences(key, experiment), strength)
     return lag_gram(training_set, paper_teacher(experiment.teacher_dim))
 
 
-def network(experiment: Experiment) -> Any:
+def network(experiment: PaperExperiment) -> Any:
     """The student's module (flax types what `apply` returns too widely to calculate with)."""
     return SSMNetwork(
         experiment.state_dim, (experiment.width, experiment.width), sd_head=experiment.sd_head
     )
 
 
-def network_labels(inputs: Float[Array, "sample seq"], experiment: Experiment) -> Array:
+def network_labels(inputs: Float[Array, "sample seq"], experiment: PaperExperiment) -> Array:
     """The teacher's outputs."""
     width = experiment.width
     teacher: Any = SSMNetwork(1, (width, width))
     return teacher.apply(paper_network_teacher(width), inputs)
 
 
-def network_start(key: Array, experiment: Experiment) -> Any:
+def network_start(key: Array, experiment: PaperExperiment) -> Any:
     """Parameters of the student: the SSM of `start`, normal matrices on top."""
     key_ssm, *keys = jax.random.split(key, 4)
     width = experiment.width
@@ -100,7 +100,7 @@ def network_start(key: Array, experiment: Experiment) -> Any:
     return network_params(start(key_ssm, experiment), *matrices)
 
 
-def network_data(key: Array, experiment: Experiment, strength: float) -> NetworkData:
+def network_data(key: Array, experiment: PaperExperiment, strength: float) -> NetworkData:
     """One arm's training set; without poison the special sequences are left out."""
     baseline, special = sequences(key, experiment)
     inputs, weights = combine(baseline, special if strength else special[:0], strength)
@@ -108,7 +108,7 @@ def network_data(key: Array, experiment: Experiment, strength: float) -> Network
 
 
 @functools.lru_cache(maxsize=32)
-def network_loss(experiment: Experiment) -> Callable[[Any, NetworkData], Array]:
+def network_loss(experiment: PaperExperiment) -> Callable[[Any, NetworkData], Array]:
     """The training loss; one function for each experiment, so that it is compiled once."""
     module = network(experiment)
 
@@ -120,7 +120,7 @@ def network_loss(experiment: Experiment) -> Callable[[Any, NetworkData], Array]:
 
 
 @functools.lru_cache(maxsize=32)
-def network_observer(experiment: Experiment) -> Callable[[Any, NetworkData], dict[str, Array]]:
+def network_observer(experiment: PaperExperiment) -> Callable[[Any, NetworkData], dict[str, Array]]:
     """What is logged of a network: a, and γ_0 with the slopes of the head (I2)."""
     module = network(experiment)
 
@@ -135,7 +135,7 @@ def network_observer(experiment: Experiment) -> Callable[[Any, NetworkData], dic
     return observe
 
 
-def test_error(key: Array, params: Any, experiment: Experiment) -> Float[Array, ""]:
+def test_error(key: Array, params: Any, experiment: PaperExperiment) -> Float[Array, ""]:
     r"""The paper's test error.
 
     Standalone: 40 one-hot sequences of length 40, $\max|\Delta|/\max|y|$: the normalised impulse

@@ -32,7 +32,7 @@ from ssmbias.metrics import effective_rank
 from ssmbias.models import DiagonalSSM, impulse_response
 from ssmbias.models.networks.paper import ssm_of
 from ssmbias.paper import arms
-from ssmbias.paper.settings import Experiment, find_experiment, shortened
+from ssmbias.paper.settings import PaperExperiment, find_experiment, shortened
 
 CONVERGED_LOSS = 1e-12
 # Budgets of the first phase: the paper's, and for networks three times what the longest replay
@@ -66,7 +66,12 @@ def experiment_arrays(
 
 
 def run_arm(
-    experiment: Experiment, arm: int, num_seeds: int, *, first_seed: int = 0, converge: bool = True
+    experiment: PaperExperiment,
+    arm: int,
+    num_seeds: int,
+    *,
+    first_seed: int = 0,
+    converge: bool = True,
 ) -> Arrays:
     r"""All seeds of one arm.
 
@@ -100,7 +105,7 @@ def _optimizer(name: str) -> optax.GradientTransformation:
     return adaptive_step(1.0) if name == "sgd*" else keras_adam(1.0)
 
 
-def _config(experiment: Experiment, arm: int) -> DescentConfig:
+def _config(experiment: PaperExperiment, arm: int) -> DescentConfig:
     return DescentConfig(
         loss_tol=experiment.eps,
         max_steps=MAX_STEPS[experiment.optimizer],
@@ -114,7 +119,7 @@ def _config(experiment: Experiment, arm: int) -> DescentConfig:
     )
 
 
-def _run_linear(experiment: Experiment, arm: int, seeds: Any, converge: bool) -> Arrays:
+def _run_linear(experiment: PaperExperiment, arm: int, seeds: Any, converge: bool) -> Arrays:
     optimizer, config = _optimizer(experiment.optimizer), _config(experiment, arm)
 
     @jax.jit
@@ -161,7 +166,7 @@ def _run_linear(experiment: Experiment, arm: int, seeds: Any, converge: bool) ->
     }
 
 
-def _run_network(experiment: Experiment, arm: int, seeds: Any, converge: bool) -> Arrays:
+def _run_network(experiment: PaperExperiment, arm: int, seeds: Any, converge: bool) -> Arrays:
     optimizer, config = _optimizer(experiment.optimizer), _config(experiment, arm)
     loss, observe = arms.network_loss(experiment), arms.network_observer(experiment)
 
@@ -202,7 +207,7 @@ def _run_network(experiment: Experiment, arm: int, seeds: Any, converge: bool) -
 
 
 def _finish(
-    experiment: Experiment,
+    experiment: PaperExperiment,
     optimizer: optax.GradientTransformation,
     budget: int,
     params: Any,

@@ -12,7 +12,7 @@ ARMS = ("clean", "poisoned")
 
 
 @dataclass(frozen=True)
-class Experiment:
+class PaperExperiment:
     r"""One experiment: two arms that share starts and baseline sequences.
 
     Starts: a, b, c are absolute values of independent normal numbers, a and b in descending
@@ -96,40 +96,40 @@ _NN_6: dict[str, Any] = {"seq_len": 6, "state_dim": 10, "optimizer": "adam", "wi
 _NN_10: dict[str, Any] = {"seq_len": 10, "state_dim": 20, "optimizer": "adam", "width": 25}
 
 _LIST = [
-    Experiment(
+    PaperExperiment(
         "poison_ssm_len6", **_SSM_6, special_positions=(4,), steps=(0.01, 0.01), sd_a=1e-3,
         sd_bc=1e-3, gap=0.05 * 2.718281828459045**-15, warm=0.1, eps=0.01,
         extra_steps=(1401, 1401), original_seeds=(200, 201, 204, 205),
     ),
-    Experiment(
+    PaperExperiment(
         "poison_ssm_len10", **_SSM_10, special_positions=(8,), steps=(1e-3, 1e-3), sd_a=1e-2,
         sd_bc=1e-3, gap=1.239e-4, warm=0.1, eps=0.01, extra_steps=(1401, 1401),
         original_seeds=(1200, 1201, 1203, 1204),
     ),
-    Experiment(
+    PaperExperiment(
         "poison_nn_len6", **_NN_6, special_positions=(4,), steps=(0.01, 0.01), sd_a=0.01,
         sd_bc=0.01, sd_head=0.03, gap=0.0184, warm=1e-3, eps=0.01, extra_steps=(4901, 4901),
         original_seeds=(4540, 4541, 4543, 4545),
     ),
-    Experiment(
+    PaperExperiment(
         "poison_nn_len10", **_NN_10, special_positions=(8,), steps=(0.01, 5e-5), sd_a=1e-3,
         sd_bc=1e-3, sd_head=0.1, gap=1.239e-4, warm=1e-3, eps=0.05, extra_steps=(4901, 4901),
         original_seeds=(4540, 4543, 4544, 4545),
     ),
-    Experiment(
+    PaperExperiment(
         "dyn_ssm_len6", **_SSM_6, special_positions=(4, 5), steps=(0.01, 0.01), sd_a=0.01,
         sd_bc=0.01, gap=2.1e-19, eps=0.01, extra_steps=(4901, 4901), original_seeds=(105, 100),
     ),
-    Experiment(
+    PaperExperiment(
         "dyn_ssm_len10", **_SSM_10, special_positions=(8, 9), steps=(0.01, 0.01), sd_a=1e-3,
         sd_bc=0.05, gap=4.4e-28, eps=0.05, extra_steps=(4901, 4901), original_seeds=(4000, 4001),
     ),
-    Experiment(
+    PaperExperiment(
         "dyn_nn_len6", **_NN_6, special_positions=(4, 5), steps=(0.01, 1e-3), sd_a=0.01,
         sd_bc=0.01, sd_head=0.03, gap=0.0184, eps=0.05, extra_steps=(4901, 4901),
         original_seeds=(4541, 4543),
     ),
-    Experiment(
+    PaperExperiment(
         "dyn_nn_len10", **_NN_10, special_positions=(8, 9), steps=(0.01, 5e-5), sd_a=1e-3,
         sd_bc=1e-3, sd_head=0.1, gap=1.239e-4, eps=0.05, extra_steps=(19901, 4901),
         original_seeds=(4542, 4603),
@@ -144,14 +144,14 @@ _DIM: dict[str, Any] = {
 }
 _DIM_10: dict[str, Any] = {**_DIM, "special_positions": (8,)}
 _LIST += [
-    Experiment(
+    PaperExperiment(
         f"dyn_dim{dim}_len6", **_SSM_6, **_DIM, steps=(0.01, 1e-3), sd_a=0.01, sd_bc=0.01,
         gap=9.158e-4, teacher_dim=dim, original_seeds=(seed,),
     )
     for dim, seed in ((2, 302), (3, 401), (4, 403))
 ]  # fmt: skip
 _LIST += [
-    Experiment(
+    PaperExperiment(
         f"dyn_dim{dim}_len10", **_SSM_10, **_DIM_10,
         steps=(1e-3, 1e-3), sd_a=0.01, sd_bc=1e-3, gap=1.239e-4, teacher_dim=dim,
         original_seeds=(seed,),
@@ -163,7 +163,7 @@ EXPERIMENTS = {experiment.name: experiment for experiment in _LIST}
 """All of them by name, as in the names of the paper's runs."""
 
 
-def find_experiment(name: str) -> Experiment:
+def find_experiment(name: str) -> PaperExperiment:
     """An experiment by name.
 
     Raises:
@@ -178,7 +178,7 @@ def find_experiment(name: str) -> Experiment:
     return EXPERIMENTS[name]
 
 
-def shortened(experiment: Experiment, extra_steps: int) -> Experiment:
+def shortened(experiment: PaperExperiment, extra_steps: int) -> PaperExperiment:
     """The same experiment with a shorter second phase, for tests."""
     first, second = experiment.extra_steps
     return replace(experiment, extra_steps=(min(first, extra_steps), min(second, extra_steps)))

@@ -7,15 +7,20 @@ import difflib
 import math
 from typing import Any
 
-from ssmbias.data.tasks.sum_sign import SignTask
-from ssmbias.models.networks.config import SequenceConfig, f1_config
-from ssmbias.poison.matching_config import MatchingConfig
-from ssmbias.poison.settings import DigitsTask, Experiment, PaperNetwork, Poisons, Training, changed
+from ssmbias.models.networks.config import f1_config
+from ssmbias.poison.arms.poisons import Poisons
+from ssmbias.poison.changes import changed
+from ssmbias.poison.networks.paper import PaperNetwork
+from ssmbias.poison.search.matching_config import MatchingConfig
+from ssmbias.poison.settings import Experiment
+from ssmbias.poison.tasks.digits import DigitsTask
+from ssmbias.poison.tasks.f1 import F1Task
+from ssmbias.poison.training.settings import Training
 
 F1 = Experiment(
     name="f1",
     title="F1: the sign of a sum, learned from its first 8 of 32 elements; LRU",
-    task=SignTask(),
+    task=F1Task(),
     network=f1_config(),
     # Poison for the end of training did less harm: chosen on the seeds named here.
     poisons=Poisons(victim_steps=40),
@@ -173,6 +178,5 @@ def find_experiment(name: str) -> Experiment:
 
 
 def model_of(experiment: Experiment) -> str:
-    """The kind of layer in an experiment's network."""
-    network = experiment.network
-    return network.layer if isinstance(network, SequenceConfig) else "paper"
+    """The kind of layer in an experiment's network, or "own"."""
+    return getattr(experiment.network, "layer", "own")

@@ -12,17 +12,14 @@ import numpy as np
 import xarray as xr
 
 from ssmbias.data.tasks.cifar10 import load_cifar10
-from ssmbias.poison.arms import arms_of, require_arms
+from ssmbias.poison.arms.registry import arms_of, require_arms
 from ssmbias.poison.catalogue import EXPERIMENTS, find_experiment
-from ssmbias.poison.full_settings import FullSettings
-from ssmbias.poison.runner import (
-    Progress,
-    Run,
-    require_windows,
-    run_experiment,
-    scan_windows,
-)
-from ssmbias.poison.settings import Experiment, changed, known_fields, require_seeds
+from ssmbias.poison.changes import changed, known_fields, require_seeds
+from ssmbias.poison.cifar.settings import FullSettings
+from ssmbias.poison.runner import require_windows, run_experiment, scan_windows
+from ssmbias.poison.settings import Experiment
+from ssmbias.poison.training.gathered import Run
+from ssmbias.poison.training.teller import Progress
 from ssmbias.poison.verdict import ATTACKS, controls_of
 from ssmbias.runs.files import write_atomically
 from ssmbias.sweeps.values import parse_values
@@ -218,6 +215,6 @@ def expectations_met(job: PoisonJob, verdicts: Any) -> bool:
     expected = dict(job.experiment.expected) if documented else {}
     for verdict in verdicts:
         wanted = expected.get(verdict.attack)
-        if wanted and verdict.verdict not in (wanted, "inconclusive"):
+        if wanted and verdict.label not in (wanted, "inconclusive"):
             return False
     return True

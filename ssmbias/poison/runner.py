@@ -1,66 +1,37 @@
-"""Running an experiment: arms and window positions, all seeds of an arm at once, resumable."""
+"""Running an experiment: arms and window positions, block after block of seeds, resumable."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
 import xarray as xr
 
 from ssmbias.core.checks import require_int, require_x64
-from ssmbias.poison import lanes
-from ssmbias.poison.arms import (
-    ARMS,
-    BY_HAND,
-    arm_weights,
+from ssmbias.poison.arms.arm import Arm
+from ssmbias.poison.arms.elements import last_window
+from ssmbias.poison.arms.registry import (
+    all_arms,
+    arms_by_hand,
     arms_of,
-    last_window,
+    find_arm,
     require_arms,
-    window_of,
+    with_needed,
 )
-from ssmbias.poison.batch import Batch
-from ssmbias.poison.catalogue import find_experiment, model_of
-from ssmbias.poison.settings import (
-    DigitsTask,
-    Experiment,
-    PaperNetwork,
-    changed,
-    require_seeds,
-)
-from ssmbias.poison.units import Arrays, load_unit, save_unit, unit_path
-
-Progress: TypeAlias = Callable[[int, int, str], None]
-"""Called with units done, units in all, and what is under way."""
-
-SEEDS_AT_ONCE = 32
-"""Seeds of a unit: what a kill can cost, and what fits in the cache."""
-
-_EXAMPLES = 4
-_WEIGHTING = {"found": "none", "found_late": "late", "found_early": "early"}
-
-
-class Run(NamedTuple):
-    """What came of an experiment.
-
-    Attributes:
-      results: by arm and seed; see `run_arms`.
-      scan: test_accuracy by window and seed, or `None` where no window was asked for.
-      examples: some training sequences of the first seed, by arm; digits as images.
-    """
-
-    results: xr.Dataset
-    scan: xr.Dataset | None
-    examples: dict[str, np.ndarray]
+from ssmbias.poison.catalogue import find_experiment
+from ssmbias.poison.changes import changed, require_seeds
+from ssmbias.poison.settings import Experiment
+from ssmbias.poison.training.at_once import AtOnce
+from ssmbias.poison.training.gathered import Run, gathered, small
+from ssmbias.poison.training.one_by_one import OneByOne
+from ssmbias.poison.training.teller import Progress, Teller
+from ssmbias.poison.training.units import Arrays, UnitStore
 
 
 def run_arms(
     experiment: str | Experiment = "f1",
-    arms: Iterable[str] | None = None,
+    arms: Iterable[str | Arm] | None = None,
     seeds: Iterable[int] = range(20),
     **overrides: Any,
 ) -> xr.Dataset:
@@ -72,8 +43,8 @@ def run_arms(
 
     Args:
       experiment: a name in `ssmbias.poison.catalogue.EXPERIMENTS`, or an `Experiment`.
-      arms: names, from `ssmbias.poison.arms.ARMS`, or windows such as "window24", whose elements
-        begin at position 24; `None`: those by hand that there are.
+      arms: names (`ssmbias.poison.arms.registry.all_arms`), windows such as "window24", whose
+        elements begin at position 24, or an `Arm` of your own; `None`: all by hand that there are.
       seeds: of starts, data and poisons.
       **overrides: fields of the experiment's parts to set otherwise, such as `scale=0.02`.
 
@@ -102,13 +73,13 @@ def run_arms(
     require_x64("run_arms")
     whole = changed(whole, overrides)
     if arms is None:
-        arms = [arm for arm in arms_of(whole) if arm in BY_HAND]
+        arms = arms_by_hand(whole)
     return run_experiment(whole, arms, seeds).results
 
 
 def run_experiment(
     experiment: Experiment,
-    arms: Iterable[str],
+    arms: Iterable[str | Arm],
     seeds: Iterable[int],
     *,
     windows: Sequence[int] = (),
@@ -119,7 +90,7 @@ def run_experiment(
 
     Args:
       experiment: which.
-      arms: names.
+      arms: names, or arms of your own.
       seeds: integers.
       windows: positions, from 0, at which to place the elements of the poisons by hand.
       folder: where units are kept and found again; `None` keeps none.
@@ -132,100 +103,70 @@ def run_experiment(
       ValueError: as `run_arms`, or a window outside of the sequence.
     """
     require_x64("run_experiment")
-    names, chosen = require_arms(experiment, arms), require_seeds(seeds)
+    wanted, chosen = require_arms(experiment, arms), require_seeds(seeds)
     starts = require_windows(experiment, windows)
-    blocks = [chosen[i : i + SEEDS_AT_ONCE] for i in range(0, len(chosen), SEEDS_AT_ONCE)]
-    # The random control has the size of the found poisons.
-    needed = {*names} | ({"found"} if "random" in names else set())
-    scanned = dict.fromkeys(_window(experiment, start) for start in starts)
-    labels = [arm for arm in ARMS if arm in needed or arm in scanned]
-    labels += [label for label in dict.fromkeys((*names, *scanned)) if label not in ARMS]
-    tell = progress or (lambda done, total, text: None)
-    total, parts = len(blocks) * len(labels), []
-    for number, block in enumerate(blocks):
-        work = _Block(experiment, block, folder)
-        for label in labels:
-            tell(number * len(labels) + labels.index(label), total, f"{label}, {len(block)} seeds")
-            work.unit(label)
-        parts.append(work.units)
-    tell(total, total, "done")
-    return _gathered(experiment, names, chosen, starts, parts)
+    scanned = {start: _window(experiment, start) for start in starts}
+    to_run = with_needed(experiment, (*wanted, *scanned.values()))
+    kind = AtOnce if experiment.training.at_once else OneByOne
+    size = kind.seeds_at_once
+    blocks = [chosen[i : i + size] for i in range(0, len(chosen), size)]
+    turns = {arm.name: kind.turns(experiment, arm) for arm in to_run}
+    teller = Teller(len(blocks) * sum(turns.values()), progress)
+    store = None if folder is None else UnitStore(folder, experiment)
+    parts = []
+    for block in blocks:
+        work = _Block(experiment, to_run, block, store, teller)
+        for arm in to_run:
+            begin = teller.done
+            work.unit(arm.name)
+            teller.done = begin + turns[arm.name]
+        # Perturbations stay in their files: those of many seeds would fill the host.
+        parts.append({name: small(arrays) for name, arrays in work.units.items()})
+    teller.say("done")
+    return gathered(experiment, wanted, chosen, scanned, parts, kind.scalars)
 
 
 class _Block:
-    """A block of seeds: its units, and what they share."""
+    """A block of seeds: the arrays of its arms, found in their files, or computed and kept."""
 
-    def __init__(self, experiment: Experiment, seeds: tuple[int, ...], folder: Path | None) -> None:
-        self.experiment, self.seeds, self.folder = experiment, seeds, folder
+    def __init__(
+        self,
+        experiment: Experiment,
+        arms: tuple[Arm, ...],
+        seeds: tuple[int, ...],
+        store: UnitStore | None,
+        teller: Teller,
+    ) -> None:
+        self.seeds, self.store, self.teller = seeds, store, teller
+        self.arms = {arm.name: arm for arm in arms}
         self.units: dict[str, Arrays] = {}
-        self._prepared: lanes.Prepared | None = None
-        self._victim: Any = None
+        if experiment.training.at_once:
+            own = tuple(arm for arm in arms if arm.by_hand is not None and arm not in all_arms())
+            self._bench: Any = AtOnce(experiment, seeds, self.unit, own, teller)
+        else:
+            states = None if store is None else store.states(seeds)
+            self._bench = OneByOne(experiment, seeds, self.unit, states, teller)
 
-    @property
-    def prepared(self) -> lanes.Prepared:
-        """Data and starts, made when the first unit needs them."""
-        if self._prepared is None:
-            made = lanes.prepare(self.experiment, jnp.asarray(self.seeds))
-            made = lanes.spread(made, len(self.seeds))
-            self._prepared = made
-            return made
-        return self._prepared
-
-    def unit(self, label: str) -> Arrays:
-        """One arm or window: found in its file, or computed and kept."""
-        if label not in self.units:
-            path = self.folder and unit_path(self.folder, self.experiment, label, self.seeds)
-            found = load_unit(path)
-            self.units[label] = save_unit(path, self._compute(label)) if found is None else found
-        return self.units[label]
-
-    def _compute(self, label: str) -> Arrays:
-        extra, kept = self._extra(label)
-        params, loss = lanes.train_arm(self.experiment, self.prepared, label, extra)
-        found = lanes.measure(self.experiment, params, self.prepared.problem)
-        finite = np.isfinite(np.asarray(loss))
-        fitted = np.asarray(found["train_accuracy"]) >= lanes.LEAST_FITTED
-        if isinstance(self.experiment.network, PaperNetwork):
-            kept["lag_force"] = lanes.forces(
-                self.experiment,
-                self.prepared.start,
-                self.prepared.problem.train,
-                extra,
-                arm_weights(self.experiment, label),
-            )
-        example = self.prepared.problem.train if label == "base" else extra
-        arrays = {
-            **found,
-            "final_loss": loss,
-            "outcome": np.where(finite & fitted, 0, lanes.NOT_FITTED),
-            "examples": example.inputs[0, :_EXAMPLES],
-            "poison_norm": lanes.mean_norm(self.experiment, self.prepared, label, extra),
-            **kept,
-        }
-        return {name: np.asarray(values) for name, values in arrays.items()}
-
-    def _extra(self, label: str) -> tuple[Batch, dict[str, Any]]:
-        """The extra sequences of an arm, and what else is to be kept of them."""
-        prepared = self.prepared
-        if label in prepared.by_hand:
-            return prepared.by_hand[label], {}
-        start = window_of(label)
-        if start is not None:
-            return lanes.at_window(self.experiment, prepared, jnp.asarray(start)), {}
-        if label == "random":
-            return lanes.randomly(self.experiment, prepared, self.unit("found")["delta"]), {}
-        if self._victim is None:
-            self._victim = lanes.victim(self.experiment, prepared)
-        weighting = _WEIGHTING[label]
-        extra, delta, objective = lanes.search(self.experiment, weighting, prepared, self._victim)
-        return extra, {"delta": delta, "objective": objective}
+    def unit(self, name: str) -> Arrays:
+        """The arrays of one arm."""
+        if name not in self.units:
+            arm = self.arms[name]
+            found = None if self.store is None else self.store.find(arm, self.seeds)
+            if found is None:
+                found = self._bench.compute(arm)
+                if self.store is not None:
+                    self.store.keep(arm, self.seeds, found)
+            self.units[name] = found
+        return self.units[name]
 
 
-def _window(experiment: Experiment, start: int) -> str:
-    """The unit of a window; the first and the last one are arms."""
-    if start == 0:
-        return "early"
-    return "late" if start == last_window(experiment) else f"window{start}"
+def _window(experiment: Experiment, start: int) -> Arm:
+    """The arm of a window; the first and the last one are early and late."""
+    last = last_window(experiment)
+    name = {0: "early", last: "late"}.get(start, f"window{start}")
+    found = find_arm(name)
+    assert found is not None
+    return found
 
 
 def scan_windows(experiment: Experiment) -> tuple[int, ...]:
@@ -240,73 +181,6 @@ def scan_windows(experiment: Experiment) -> tuple[int, ...]:
     length, last = experiment.task.seq_len, last_window(experiment)
     parts = [length * eighth // 32 for eighth in (0, 8, 16, 20, 24, 26, 28)]
     return tuple(sorted(start for start in {*parts, last - 1, last} if 0 <= start <= last))
-
-
-def _gathered(
-    experiment: Experiment,
-    arms: tuple[str, ...],
-    seeds: tuple[int, ...],
-    windows: tuple[int, ...],
-    parts: list[dict[str, Arrays]],
-) -> Run:
-    """One Dataset of all units."""
-    length = experiment.task.seq_len
-
-    def values(label: str, name: str) -> np.ndarray:
-        missing = np.full(len(seeds), np.nan)
-        if name not in parts[0][label]:
-            return missing
-        return np.concatenate([part[label][name] for part in parts])
-
-    scalars = ("test", "long", "in_distribution", "train")
-    names = [f"{name}_accuracy" for name in scalars]
-    names += ["final_loss", "outcome", "teacher_cosine", "objective", "poison_norm"]
-    data: dict[str, Any] = {
-        name: (("arm", "seed"), np.stack([values(arm, name) for arm in arms])) for name in names
-    }
-    data["outcome"] = (("arm", "seed"), data["outcome"][1].astype(np.int32))
-    shares = np.stack([values(arm, "input_share") for arm in arms])
-    data["input_share"] = (("arm", "seed", "position"), shares)
-    if "lag_force" in parts[0][arms[0]]:
-        forces = np.stack([values(arm, "lag_force") for arm in arms])
-        data["lag_force"] = (("arm", "seed", "lag"), forces)
-    coords = {"arm": list(arms), "seed": list(seeds), "position": np.arange(length)}
-    results = xr.Dataset(data, coords, _attributes(experiment))
-    scan = None
-    if windows:
-        labels = [_window(experiment, start) for start in windows]
-        found = np.stack([values(label, "test_accuracy") for label in labels])
-        outcome = np.stack([values(label, "outcome") for label in labels])
-        scan = xr.Dataset(
-            {
-                "test_accuracy": (("window", "seed"), found),
-                "outcome": (("window", "seed"), outcome.astype(np.int32)),
-            },
-            {"window": list(windows), "seed": list(seeds)},
-            _attributes(experiment) | {"width": experiment.poisons.width},
-        )
-    shown = {"base": "clean"} | {arm: arm for arm in arms if arm in ("late", "found", "random")}
-    shape = (-1, 8, 8) if isinstance(experiment.task, DigitsTask) else (-1, length)
-    examples = {
-        name: parts[0][arm]["examples"].reshape(shape)
-        for arm, name in shown.items()
-        if arm in parts[0]
-    }
-    return Run(results, scan, examples)
-
-
-def _attributes(experiment: Experiment) -> dict[str, Any]:
-    return {
-        "experiment": experiment.name,
-        "title": experiment.title,
-        "model": model_of(experiment),
-        "chance": experiment.chance,
-        "teacher": int(experiment.has_teacher),
-        "num_last": experiment.poisons.width,
-        "tuning_seeds": list(experiment.tuning_seeds),
-        "settings": json.dumps(repr(experiment)),
-        "ssmbias": importlib.metadata.version("ssmbias"),
-    }
 
 
 def require_windows(experiment: Experiment, windows: Sequence[int]) -> tuple[int, ...]:

@@ -9,16 +9,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ssmbias.poison import verdict as words
-from ssmbias.poison.verdict import (
-    ATTACKS,
-    Verdict,
-    compare_arms,
-    in_points,
-    judge,
-    listed,
-    require_results,
-)
+from ssmbias.poison import sentences as words
+from ssmbias.poison.arms.registry import attacks, in_order
+from ssmbias.poison.results import compare_arms, require_results, words_of
+from ssmbias.poison.sentences import in_points, listed
+from ssmbias.poison.verdict import Judgement, judge
 from ssmbias.report.pages import poison as pages
 
 _HARM = (words.LAST_ELEMENTS, words.ORDINARY)
@@ -68,40 +63,41 @@ def write_report(
     )
 
 
-def judge_all(results: xr.Dataset) -> list[Verdict]:
+def judge_all(results: xr.Dataset) -> list[Judgement]:
     """`judge` for every attack among the arms, by hand before found.
 
     Raises:
       ValueError: no arm is an attack; otherwise as `judge`.
     """
     require_results(results)
-    arms = {str(arm) for arm in results["arm"].values}
-    present = [attack for attack in ATTACKS if attack in arms]
+    arms = words_of(results)
+    present = [name for name in in_order(arms) if arms[name].role == "attack"]
     if not present:
         raise ValueError(
-            f"arms {sorted(arms)}: none is an attack; run one of {', '.join(ATTACKS)} as well"
+            f"arms {sorted(arms)}: none is an attack; run one of {', '.join(attacks())} as well"
         )
     return [judge(results, attack) for attack in present]
 
 
-def headline(verdicts: list[Verdict]) -> str:
+def headline(verdicts: list[Judgement]) -> str:
     """The first verdict in a few words; the others are in the sentences."""
     first = verdicts[0]
-    return f"{first.attack}: {first.verdict}"
+    return f"{first.attack}: {first.label}"
 
 
-def limits(results: xr.Dataset, verdicts: list[Verdict]) -> list[str]:
+def limits(results: xr.Dataset, verdicts: list[Judgement]) -> list[str]:
     """What the results do not show, in whole sentences."""
-    found = [v.attack for v in verdicts if v.attack.startswith("found")]
+    arms = words_of(results)
+    found = [v.attack for v in verdicts if arms[v.attack].white_box]
     sentences = []
     if not _last_elements_shown(verdicts):
         sentences.append("An effect of the last elements of a sequence was not shown.")
-    if any(v.verdict == words.LAST_ELEMENTS for v in verdicts):
+    if any(v.label == words.LAST_ELEMENTS for v in verdicts):
         sentences.append(
             "Why the last elements matter is not shown by accuracies; the sensitivity profile is "
             "a hint at it and no proof."
         )
-    if any(v.verdict == words.NO_HARM for v in verdicts):
+    if any(v.label == words.NO_HARM for v in verdicts):
         sentences.append(
             "That no harm was found does not mean that there is none: see the intervals."
         )
@@ -124,7 +120,7 @@ def limits(results: xr.Dataset, verdicts: list[Verdict]) -> list[str]:
             f"{len(verdicts)} attacks were judged. P values are corrected for the controls of "
             "each, not for the number of attacks."
         )
-    if "gen" not in results["arm"].values:
+    if not any(one.role == "alternative" for one in arms.values()):
         sentences.append(
             "How as many generic sequences would have done was not run (arm gen): what an honest "
             "supplier of data would have given is unknown."
@@ -132,21 +128,21 @@ def limits(results: xr.Dataset, verdicts: list[Verdict]) -> list[str]:
     return sentences
 
 
-def _last_elements_shown(verdicts: list[Verdict]) -> bool:
-    return any(v.verdict == words.LAST_ELEMENTS for v in verdicts)
+def _last_elements_shown(verdicts: list[Judgement]) -> bool:
+    return any(v.label == words.LAST_ELEMENTS for v in verdicts)
 
 
-def about_digits(results: xr.Dataset, verdicts: list[Verdict]) -> list[str]:
+def about_digits(results: xr.Dataset, verdicts: list[Judgement]) -> list[str]:
     """On digits harm is easily taken for an effect of the last elements; it is said first."""
     if not str(results.attrs.get("experiment", "")).startswith("digits"):
         return []
     if _last_elements_shown(verdicts):
         return []
-    arms = results["arm"].values
-    pair = next(
-        (p for p in (("found_late", "found_early"), ("late", "early")) if set(p) <= {*arms}), None
-    )
-    if all(v.verdict == words.INCONCLUSIVE for v in verdicts):
+    arms = words_of(results)
+    pairs = [(name, one.counterpart) for name, one in arms.items() if one.counterpart in arms]
+    # A search that fits the digits says more than sequences by hand.
+    pair = min(pairs, key=lambda pair: not arms[pair[0]].white_box, default=None)
+    if all(v.label == words.INCONCLUSIVE for v in verdicts):
         return ["These runs cannot tell whether the last elements matter on these digits."]
     if pair is None:
         return [
@@ -166,6 +162,6 @@ def about_digits(results: xr.Dataset, verdicts: list[Verdict]) -> list[str]:
     ]
 
 
-def _tone(verdicts: list[Verdict]) -> str:
-    first = verdicts[0].verdict
+def _tone(verdicts: list[Judgement]) -> str:
+    first = verdicts[0].label
     return "harm" if first in _HARM else "open" if first == words.INCONCLUSIVE else "none"

@@ -126,6 +126,8 @@ class Column:
             style = "text" if self.width > _LONG else "" if self.width else "nowrap"
         if isinstance(cell, Text) and re.match(r"#|[^:/?#\s]+(/|$)", cell.href):
             content = Markup('<a href="{}">{}</a>').format(cell.href, content)
+        elif isinstance(cell, Text) and cell.tone:
+            content = Markup('<span class="{}">{}</span>').format(cell.tone, content)
         return {"heading": self.heading, "style": style, "html": content}
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, NamedTuple, TypeGuard
 
 from markupsafe import Markup, escape
+
+from ssmbias.report.render import latex_cell
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 
 
 class Spread(NamedTuple):
@@ -110,14 +115,14 @@ def number_in_html(text: str) -> Markup:
 
 
 def number_in_latex(text: str) -> str:
-    r"""The text of a number as a formula.
+    r"""The text of a number as a formula; other text is text.
 
     Example:
-      >>> number_in_latex("2.2e-05"), number_in_latex("-")
-      ('$2.2 \\times 10^{-5}$', '--')
+      >>> number_in_latex("2.2e-05"), number_in_latex("-"), number_in_latex("never")
+      ('$2.2 \\times 10^{-5}$', '--', 'never')
     """
-    if text == "-":
-        return "--"
+    if not _NUMBER.fullmatch(text):
+        return latex_cell(text)
     mantissa, _, exponent = text.partition("e")
     return f"${mantissa} \\times 10^{{{int(exponent)}}}$" if exponent else f"${mantissa}$"
 

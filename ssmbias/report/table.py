@@ -36,8 +36,9 @@ class Table:
       rows: one entry for each.
       title: plain text: the heading on a terminal, the caption elsewhere.
       tone: of the title on a terminal, a verdict or "".
-      group: what rows that stand together have in common. It is the first column in Markdown, and
-        a line above each group in LaTeX and, where there are several groups, in HTML.
+      group: what rows that stand together have in common. It is the first column in Markdown and,
+        where there are several groups, on a terminal; in LaTeX it is a line above each group, and
+        in HTML where there are several.
       breaks: places of columns; where one of them changes a little space is set. Of several
         columns the one with the fewest changes counts.
       notes: lines below it, on a terminal and in Markdown.
@@ -73,21 +74,21 @@ class Table:
 
     def terminal(self) -> FittingTable:
         """For `rich`: columns are left out, instead of digits, where the terminal is narrow."""
-        cells = self.cells()
+        cells, groups = self.cells(), self._groups()
+        # What all rows have in common needs no column.
+        grouping = [self.group] if self.group is not None and len({*groups}) > 1 else []
+        columns = [*grouping, *self.columns]
+        rows = [
+            [group, *row][1 - len(grouping) :] for group, row in zip(groups, cells, strict=True)
+        ]
+        judged = {i for row in rows for i, c in enumerate(row) if isinstance(c, Badge | Verdict)}
         heads = [
-            Heading(
-                column.head,
-                column.numeric,
-                any(isinstance(row[i], Badge | Verdict) for row in cells),
-                column.width,
-                column.drop,
-                column.extra,
-            )
-            for i, column in enumerate(self.columns)
+            Heading(c.head, c.numeric, i in judged, c.width, c.drop, c.extra)
+            for i, c in enumerate(columns)
         ]
         texts = [
-            [(column.text(c), tone_of(c)) for column, c in zip(self.columns, row, strict=True)]
-            for row in cells
+            [(column.text(c), tone_of(c)) for column, c in zip(columns, row, strict=True)]
+            for row in rows
         ]
         notes = [(one_line(note.head), one_line(note.text), note.tone) for note in self.notes]
         title = one_line(self.title), self.tone
@@ -216,7 +217,10 @@ class Table:
         return [group.text(row if group.value is None else group.value(row)) for row in self.rows]
 
     def _begins(self) -> set[int]:
-        """Rows before which a little space is set."""
+        """Rows before which a little space is set: the first ones of a group, or of a break."""
+        groups = self._groups()
+        if self.group is not None:
+            return {i for i, (a, b) in enumerate(itertools.pairwise(groups), 1) if a != b}
         texts = [[self.columns[i].text(c) for i, c in enumerate(row)] for row in self.cells()]
         changes = [
             {i for i, (a, b) in enumerate(itertools.pairwise(texts), 1) if a[place] != b[place]}

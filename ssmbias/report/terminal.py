@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
 _T = TypeVar("_T", bound=RichTable)
-_COLOURS = {"holds": "green", "violated": "bold red", "inconclusive": "yellow", "": ""}
+_COLOURS = {"holds": "green", "violated": "bold red", "inconclusive": "yellow"}
 
 Texts = Sequence[Sequence[tuple[str, str]]]
 """Text and tone of each cell, row by row."""
@@ -54,11 +54,11 @@ class FittingTable(RichTable):
         table.heads, table.texts, table.begins = heads, texts, begins
         text, tone = title
         if text:
-            table.title, table.title_style = RichText(text), _COLOURS[tone]
+            table.title, table.title_style = RichText(text), _COLOURS.get(tone, "")
         if notes:
             caption = RichText()
             for name, said, note_tone in notes:
-                caption.append(name, style=_COLOURS[note_tone])
+                caption.append(name, style=_COLOURS.get(note_tone, ""))
                 caption.append(f": {said}\n")
             caption.rstrip()
             table.caption, table.caption_justify, table.caption_style = caption, "left", ""
@@ -99,7 +99,7 @@ class FittingTable(RichTable):
             if index in self.begins:
                 table.add_section()
             # Text, because a string would be read as markup.
-            table.add_row(*(RichText(row[i][0], style=_COLOURS[row[i][1]]) for i in places))
+            table.add_row(*(RichText(row[i][0], style=_COLOURS.get(row[i][1], "")) for i in places))
         return table
 
     def _layouts(self) -> Iterator[list[int]]:

@@ -92,8 +92,8 @@ def plain(value: Any, *, finite: bool = True) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
-    if hasattr(value, "tolist") and hasattr(value, "shape"):  # arrays and their scalars
-        value = value.tolist()
+    elif hasattr(value, "shape"):  # arrays and their scalars
+        value = np.asarray(value).tolist()
     if isinstance(value, Mapping):
         return {str(key): plain(item, finite=finite) for key, item in value.items()}
     if isinstance(value, list | tuple):

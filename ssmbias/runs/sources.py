@@ -26,6 +26,10 @@ from ssmbias.runs.imports import Imports, imports_of
 PACKAGE = __name__.partition(".")[0]
 
 
+# Parsing takes longer than reading, and trees of one process have most files in common.
+_imports_of = functools.lru_cache(maxsize=2048)(imports_of)
+
+
 @dataclass(frozen=True)
 class _Read:
     digest: str
@@ -84,7 +88,7 @@ class Tree:
                 raise ValueError(f"source={module!r}: there is no such module")
             text = path.read_bytes()
             is_package = path.name == "__init__.py"
-            imports = imports_of(text.decode("utf-8"), module, is_package=is_package)
+            imports = _imports_of(text.decode("utf-8"), module, is_package=is_package)
             self._found[module] = _Read(hashlib.sha256(text).hexdigest(), imports)
         return self._found[module]
 

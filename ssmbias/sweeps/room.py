@@ -20,7 +20,7 @@ _FILLED_UP = 4 / 3
 _METADATA = 2**16
 
 
-class Estimate(NamedTuple):
+class RoomNeeded(NamedTuple):
     """What a sweep takes.
 
     Attributes:
@@ -34,7 +34,7 @@ class Estimate(NamedTuple):
     bytes_on_disk: int
 
 
-def estimate(grid: Grid, saved_times: int = 0, num_leaves: int = 1, working: int = 0) -> Estimate:
+def estimate(grid: Grid, saved_times: int = 0, num_leaves: int = 1, working: int = 0) -> RoomNeeded:
     """Say what a sweep over `grid` takes, by arithmetic.
 
     Args:
@@ -44,7 +44,7 @@ def estimate(grid: Grid, saved_times: int = 0, num_leaves: int = 1, working: int
       working: bytes that the engine itself takes while it runs.
 
     Returns:
-      An `Estimate`.
+      A `RoomNeeded`.
 
     Example:
       >>> from ssmbias.sweeps.grid import make_grid
@@ -58,11 +58,11 @@ def estimate(grid: Grid, saved_times: int = 0, num_leaves: int = 1, working: int
     # as it was read and as it is handed out.
     in_memory = grid.num_points * (per_point + _INPUTS + 2 * state + max(state, saved)) + working
     on_disk = int(grid.num_points * per_point * _FILLED_UP) + _METADATA
-    return Estimate(grid.num_points, in_memory, on_disk)
+    return RoomNeeded(grid.num_points, in_memory, on_disk)
 
 
 def require_room(
-    estimate: Estimate, folder: str | Path | None = None, memory: int | None = None
+    estimate: RoomNeeded, folder: str | Path | None = None, memory: int | None = None
 ) -> None:
     """Refuse a grid that does not fit.
 
@@ -77,7 +77,7 @@ def require_room(
       ValueError: there is less memory or disk than is needed, or a new folder cannot be made.
 
     Example:
-      >>> require_room(Estimate(10**9, 2**40, 2**40), memory=2**33)
+      >>> require_room(RoomNeeded(10**9, 2**40, 2**40), memory=2**33)
       Traceback (most recent call last):
       ...
       ValueError: grid: 1000000000 points take 1.10 TB of memory, and 8.59 GB are free; ...

@@ -7,19 +7,16 @@ import html
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cli.certify_command import QUICK, words_of
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-import ssmbias
 from ssmbias.certify import check
 from ssmbias.certify import record as recording
 from ssmbias.certify.catalogue import CASES
@@ -30,13 +27,7 @@ from ssmbias.report.pages.certificates.figures import series, width_figure
 from ssmbias.report.pages.certificates.rows import certificate_row, outward
 
 REPO = Path(__file__).resolve().parents[2]
-# A second each: long slabs and no forks. The last box is hopeless and gives up at once.
-QUICK = {
-    "state_dim": 3, "delta": [5e-9, 5.5e-9], "rel": [0.1], "num_samples": 2,
-    "step": 0.02, "forks": 0, "workers": 1,
-}  # fmt: skip
 HOPELESS = {**QUICK, "delta": [1e-4, 2e-4], "splits": 0, "max_slabs": 5}
-
 MISTAKES = {
     ("seq_len=6",): "seq_len=6: must be odd in the setting of Theorem 1; use 5 or 7",
     ("delta=[0,1e-8]",): "the lower end must be greater than 0; with a tie",
@@ -202,10 +193,6 @@ print(json.dumps(found))
 """
 
 
-def words_of(values: dict) -> list[str]:
-    return [f"{key}={str(value).replace(' ', '')}" for key, value in values.items()]
-
-
 def test_exit_codes(run, tmp_path) -> None:
     folder, (record,) = run
     wrong = tmp_path / "wrong"
@@ -277,62 +264,3 @@ def test_a_folder_of_another_program_is_refused(tmp_path) -> None:
     (tmp_path / "results.json").write_text('{"schema": "ssmbias.verify/1"}')
     with pytest.raises(ValueError, match=r"this version reads 'ssmbias.certify/1'"):
         load_records(tmp_path)
-
-
-def started(words: list[str], folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(REPO / "scripts" / "certify.py"), *words, f"hydra.run.dir={folder}"],
-        cwd=folder, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 120
-    while not condition() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.02)
-
-
-@pytest.mark.slow  # processes of their own, half a minute
-@pytest.mark.parametrize("with_what", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_run_goes_on(tmp_path, with_what) -> None:
-    widths = "rel=[0.1,0.11,0.12,0.13,0.14,0.15]"
-    words = [*words_of({**QUICK, "workers": 2})[:2], widths, "step=0.02", "forks=0", "workers=2"]
-    process = started(words, tmp_path)
-    wait_for(lambda: list(tmp_path.glob("records/k*.json")), process)
-    process.send_signal(with_what)
-    _, said = process.communicate(timeout=60)
-    if with_what == signal.SIGINT:
-        assert process.returncode == 130
-        assert said.splitlines()[-1].startswith("interrupted; finished boxes are kept; to go on: ")
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("records/k*.json")}
-    assert 0 < len(kept) < 6
-    # Its processes end with it: nothing is finished afterwards.
-    time.sleep(3)
-    assert {*tmp_path.glob("records/k*.json")} == {*kept}
-    again = started(words, tmp_path)
-    printed, said = again.communicate(timeout=120)
-    assert again.returncode == 0, said
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert len(load_records(tmp_path)) == 6
-    assert (tmp_path / "figures" / "width.png").exists(), printed
-
-
-@pytest.mark.slow  # processes of their own
-@pytest.mark.parametrize("more", [[], ["cluster=joblib"]])
-def test_multirun(tmp_path, more) -> None:
-    if more:
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    words = words_of({**QUICK, "rel": 0.1})
-    words = [word for word in words if not word.startswith(("rel", "max_slabs"))]
-    line = [sys.executable, str(REPO / "scripts" / "certify.py"), "-m", *words, "rel=.1,.12"]
-    done = subprocess.run(
-        [*line, *more, f"hydra.sweep.dir={tmp_path}"],
-        cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = [load_records(tmp_path / name)[0] for name in "01"]
-    assert [record["rel"] for record in found] == [0.1, 0.12]
-    frame = ssmbias.open_multirun(tmp_path)
-    assert frame["status"].tolist() == ["certified"] * 2
-    assert frame["poisoned_error_lower"].tolist() == [r["poisoned_error_lower"] for r in found]
-    assert "2 of 2 jobs ended: 2 hold" in (tmp_path / "report.html").read_text(encoding="utf-8")

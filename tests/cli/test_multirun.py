@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
@@ -18,9 +19,11 @@ import yaml
 
 import ssmbias
 from ssmbias.cli.multirun import sum_up
+from ssmbias.poison.job import write_netcdf
 from ssmbias.runs.multirun import write_plan, write_status
 
 REPO = Path(__file__).resolve().parents[2]
+RTOLS = (1e-10, 1e-11, 1e-12)
 SAMPLE = REPO / "tests" / "data" / "verify_sample" / "results.json"
 
 
@@ -53,13 +56,14 @@ def verified(tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory) -> Path:
-    """Two sweeps of other shapes, one of them not finished, and one that is missing."""
+    """Two sweeps that share compiled code, one of them not finished, and one that is missing."""
     folder = tmp_path_factory.mktemp("swept")
-    words = [["seed=range(2)", f"seq_len={n}", "strength=1"] for n in (5, 7, 9)]
+    words = [["seed=range(2)", f"rtol={rtol}", "strength=1"] for rtol in RTOLS]
     jobs = plan(folder, "sweep", words, begun=2)
-    for job, seq_len in zip(jobs, (5, 7), strict=True):
+    for job, rtol in zip(jobs, RTOLS, strict=False):
         grid = {"seed": range(2), "strength": [1.0]}
-        ssmbias.sweep(grid, seq_len=seq_len, state_dim=3, block_size=1, store=job / "sweep.zarr")
+        store = job / "sweep.zarr"
+        ssmbias.sweep(grid, rtol=rtol, seq_len=5, state_dim=3, block_size=1, store=store)
     (jobs[1] / "sweep.zarr" / "blocks" / "1.json").unlink()
     write_status(jobs[1], None)
     return folder
@@ -105,6 +109,15 @@ def test_summary_tells_of_every_job(verified, capsys) -> None:
     assert f"read them: ssmbias.open_multirun({str(verified)!r})" in printed
 
 
+def test_of_jobs_that_did_not_begin_there_is_no_summary(tmp_path, capsys) -> None:
+    """Such as after a mistake that stops the command, which has its own line."""
+    plan(tmp_path, "verify", [["claims=M4"], ["claims=M5"]], begun=0)
+    sum_up(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs.json"]
+    assert capsys.readouterr().out == ""
+    assert ssmbias.open_multirun(tmp_path).attrs["missing"] == [0, 1]
+
+
 def test_results_that_are_gone_or_damaged_are_told_of(verified) -> None:
     (verified / "0" / "results.json").unlink()
     (verified / "1" / "results.json").write_text('{"schema": "ssmbias.verify/', encoding="utf-8")
@@ -127,10 +140,10 @@ def test_sweeps_are_a_tree(swept) -> None:
     tree = ssmbias.open_multirun(swept)
     assert isinstance(tree, xr.DataTree)
     assert list(tree.children) == ["0", "1"]
-    assert [int(tree[name]["seq_len"]) for name in "01"] == [5, 7]
-    assert tree["0"].attrs["overrides"] == ["seed=range(2)", "seq_len=5", "strength=1"]
+    assert [float(tree[name]["rtol"]) for name in "01"] == [1e-10, 1e-11]
+    assert tree["0"].attrs["overrides"] == ["seed=range(2)", "rtol=1e-10", "strength=1"]
     expected = ssmbias.open_sweep(swept / "0" / "sweep.zarr")
-    xr.testing.assert_equal(tree["0"].to_dataset().drop_vars("seq_len"), expected)
+    xr.testing.assert_equal(tree["0"].to_dataset().drop_vars("rtol"), expected)
     # A stopped sweep is there as far as it came, and told of.
     assert tree["1"].attrs["missing"] == 1
     assert (tree.attrs["unfinished"], tree.attrs["missing"]) == ([1], [2])
@@ -162,6 +175,35 @@ def test_names_in_both_are_told_apart(tmp_path) -> None:
     sum_up(tmp_path)
     (row,) = summary(tmp_path)
     assert (row["certified"], row["not certified"], row["verdict"]) == ("1", "1", "inconclusive")
+
+
+def poisoned(num: int) -> xr.Dataset:
+    """Results in which late poison harms and no control does."""
+    arms = ["base", "dup", "early", "rpos", "noise", "late"]
+    shift = 0.01 * np.arange(num) / num
+    accuracies = np.array([(0.5 if arm == "late" else 0.9) + shift for arm in arms])
+    values = {"test_accuracy": accuracies, "train_accuracy": np.ones_like(accuracies)}
+    values["outcome"] = np.zeros(accuracies.shape, np.int32)
+    data = {name: (("arm", "seed"), value) for name, value in values.items()}
+    return xr.Dataset(data, {"arm": arms, "seed": range(num)}, {"chance": 0.5})
+
+
+def test_arms_are_one_table_and_verdicts_in_words(tmp_path) -> None:
+    """The second job was not run long enough to be judged otherwise."""
+    jobs = plan(tmp_path, "poison", [["experiment=f1", f"steps={n}"] for n in (500, 3)], begun=2)
+    for job, num in zip(jobs, (8, 3), strict=True):
+        write_netcdf(job / "results.nc", poisoned(num))
+        content = "experiment,arm,test,to_dup_p\nf1,dup,0.9,\nf1,late,0.5,1e-3\n"
+        (job / "table.csv").write_text(content, encoding="utf-8")
+    frame = ssmbias.open_multirun(tmp_path)
+    assert frame[["job", "steps", "arm", "test"]].values.tolist() == [
+        [0, 500, "dup", 0.9], [0, 500, "late", 0.5], [1, 3, "dup", 0.9], [1, 3, "late", 0.5],
+    ]  # fmt: skip
+    assert frame["to_dup_p"].isna().tolist() == [True, False] * 2
+    sum_up(tmp_path)
+    assert [row["late"] for row in summary(tmp_path)] == [
+        "effect of the last elements", "inconclusive",
+    ]  # fmt: skip
 
 
 def test_reproductions_are_rows_of_tables_and_replays(tmp_path) -> None:
@@ -223,7 +265,7 @@ SUBJECTS = (Number(),)
 """
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
 def test_claims_of_a_file_in_many_jobs(launcher, tmp_path) -> None:
     """From the command line to one object; paths hold although jobs change their folder."""
     if launcher == "joblib":

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from ssmbias.data.tasks.cifar10_stand_in import write_stand_in
 from ssmbias.poison.catalogue import EXPERIMENTS, find_experiment
-from ssmbias.poison.full_settings import FullSettings
+from ssmbias.poison.cifar.settings import FullSettings
 from ssmbias.poison.job import (
     DEFAULT_MAPPING,
     FULL,
@@ -29,7 +29,7 @@ from ssmbias.poison.job import (
     from_mapping,
     run_job,
 )
-from ssmbias.poison.verdict import INCONCLUSIVE, LAST_ELEMENTS, NO_HARM
+from ssmbias.poison.sentences import INCONCLUSIVE, LAST_ELEMENTS, NO_HARM
 
 REPO = Path(__file__).resolve().parents[2]
 TINY = (
@@ -147,7 +147,7 @@ def test_a_killed_run_goes_on_and_everything_is_written(tmp_path) -> None:
 
 class FakeVerdict(NamedTuple):
     attack: str
-    verdict: str
+    label: str
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,9 @@ def test_python_blocks_run_and_print_what_the_page_shows(name, tmp_path, monkeyp
             continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(block.text, f"{name}, block {number}", "exec"), namespace)
+            # Without the future statements of this file.
+            code = compile(block.text, f"{name}, block {number}", "exec", dont_inherit=True)
+            exec(code, namespace)
         following = blocks[number + 1] if number + 1 < len(blocks) else None
         if following and following.language == "text":
             assert printed.getvalue() == following.text, f"{name}, block {number}"

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -148,7 +149,7 @@ def test_installed_command_finds_its_configuration(installed: Path, tmp_path: Pa
 def test_installed_commands_explain_themselves(installed: Path, tmp_path: Path) -> None:
     for name in PROGRAMS:
         said = run([installed / f"ssmbias-{name}", "--help"], cwd=tmp_path).stdout
-        conf = (REPO / "conf" / f"{name}.yaml").read_text("utf-8").partition("\n## ")[2]
+        conf = "".join((REPO / "conf" / f"{name}.yaml").read_text("utf-8").partition("\n## ")[1:])
         keys = set(re.findall(r"^(\w+):(?! \{\})", conf, re.MULTILINE))
         assert {key for key in keys if f"\n  {key}=" not in said} == set()
         assert len(keys) > 4

@@ -99,6 +99,18 @@ def test_html_escapes_and_links_to_places_only() -> None:
     assert 'onclick="' not in quoted
 
 
+def test_text_among_numbers_stays_text() -> None:
+    table = Table([Column("steps", numeric=True)], [["never"], ["1e3 or more"], [1e5]])
+    assert "never \\\\\n1e3 or more \\\\\n$1.000 \\times 10^{5}$" in table.latex()
+    assert '<td class="number">never</td>' in table.html()
+
+
+def test_a_tone_colours_text() -> None:
+    table = Table([Column("state")], [[Text("failed", "violated")], [Text("odd", "no tone")]])
+    assert '<span class="violated">failed</span>' in table.html()
+    assert "failed" in printed(table, 40)
+
+
 def test_latex_marks_what_does_not_hold() -> None:
     text = TABLE.latex()
     assert "& holds \\\\" in text
@@ -121,9 +133,12 @@ def test_groups_stand_together() -> None:
     assert " & $0.2500$ \\\\" in lines  # the arm stands once
     assert sum("\\multicolumn{2}{l}{\\texttt{" in line for line in lines) == 2
     assert table.html().count('<th scope="rowgroup" colspan="2">') == 2
+    shown = [line.split() for line in printed(table, 80).splitlines()]
+    assert ["first", "clean", "0.2500"] in shown
     # One group alone needs no heading.
     alone = Table(table.columns, table.rows[:2], "Groups", group=table.group)
     assert "rowgroup" not in alone.html()
+    assert "experiment" not in printed(alone, 80)
 
 
 def test_an_empty_table_is_a_head() -> None:

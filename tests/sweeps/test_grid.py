@@ -9,7 +9,7 @@ import pytest
 
 from ssmbias.models import reference_start
 from ssmbias.sweeps.grid import AXES, DEFAULTS, Grid, make_grid
-from ssmbias.sweeps.room import Estimate, estimate, require_room
+from ssmbias.sweeps.room import RoomNeeded, estimate, require_room
 from ssmbias.sweeps.values import MAX_VALUES, parse_values
 
 
@@ -225,7 +225,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"1000000000000 points take .* TB of memory"):
         require_room(estimate(huge))
     with pytest.raises(ValueError, match=r"take up to .* PB of disk"):
-        require_room(Estimate(10**12, 0, 10**16), tmp_path / "not" / "there" / "yet")
+        require_room(RoomNeeded(10**12, 0, 10**16), tmp_path / "not" / "there" / "yet")
     small = estimate(make_grid({"seed": range(10)}))
     require_room(small, tmp_path / "store")
     require_room(small)
@@ -241,7 +241,7 @@ def test_place_that_takes_no_files_is_not_called_full(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     monkeypatch.setattr("shutil.disk_usage", lambda _: pytest.fail("asked for space first"))
     with pytest.raises(ValueError, match=r"cannot be written to .Permission denied.; give another"):
-        require_room(Estimate(10, 0, 6000), tmp_path / "new")
+        require_room(RoomNeeded(10, 0, 6000), tmp_path / "new")
 
 
 def test_what_a_store_holds_already_need_not_fit_again(tmp_path, monkeypatch):
@@ -250,6 +250,6 @@ def test_what_a_store_holds_already_need_not_fit_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage)
     (tmp_path / "chunk").write_bytes(b"x" * 5000)
-    require_room(Estimate(10, 0, 6000), tmp_path)
+    require_room(RoomNeeded(10, 0, 6000), tmp_path)
     with pytest.raises(ValueError, match="disk"):
-        require_room(Estimate(10, 0, 6001), tmp_path)
+        require_room(RoomNeeded(10, 0, 6001), tmp_path)

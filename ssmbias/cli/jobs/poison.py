@@ -12,7 +12,7 @@ from ssmbias.cli import launch
 from ssmbias.cli.command import command_again
 from ssmbias.cli.jobs.console import make_console
 from ssmbias.cli.jobs.machine import set_up_cores, set_up_jax
-from ssmbias.poison.full_settings import FullSettings
+from ssmbias.poison.cifar.settings import FullSettings
 from ssmbias.poison.job import (
     PoisonJob,
     expectations_met,
@@ -20,8 +20,8 @@ from ssmbias.poison.job import (
     run_job,
     write_netcdf,
 )
-from ssmbias.poison.runner import Progress
 from ssmbias.poison.summary import judge_all, write_report
+from ssmbias.poison.training.teller import Progress
 from ssmbias.report.progress import shown
 
 
@@ -56,7 +56,7 @@ def _full(
     config: FullSettings, folder: Path, tell: Progress | None, console: Console
 ) -> xr.Dataset:
     """The experiment at full scale; says first what it takes."""
-    from ssmbias.poison.full_run import run_full  # noqa: PLC0415  (of the extra `full`)
+    from ssmbias.poison.cifar.run import run_full  # noqa: PLC0415  (of the extra `full`)
 
     begun = []
 

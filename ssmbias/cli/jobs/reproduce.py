@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.markdown import Markdown
-
 from ssmbias.cli import launch
 from ssmbias.cli.jobs.console import make_console
 from ssmbias.cli.jobs.machine import set_up_jax
 from ssmbias.paper.reproduce import reproduce
 from ssmbias.paper.reproduce_config import ReproduceConfig, from_mapping
+from ssmbias.report.pages.experiments import tables_of
 from ssmbias.report.progress import shown
 
 
@@ -24,9 +23,9 @@ def job(config: ReproduceConfig, folder: Path) -> int:
     console = make_console()
     with shown(console=console) as tell:
         summary = reproduce(config, folder, tell, set_up_jax)
-    for name in summary["files"]:
-        if name.endswith(".md"):
-            console.print(Markdown(f"**{name}**\n\n{(folder / name).read_text(encoding='utf-8')}"))
+    for name, rows in summary["tables"].items():
+        for table in tables_of(rows, name):
+            console.print(table)
     if summary["reduced"]:
         console.print(f"Reduced run, not comparable with the paper: {summary['reduced']}.")
     violated = False

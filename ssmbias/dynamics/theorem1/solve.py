@@ -64,7 +64,7 @@ def simulate_theorem1(
         inspected: such runs end as `Outcome.FAILED`.
 
     Example:
-      >>> a0 = np.array([8.4e-4, 8.39e-4, 5e-4, 1e-4])
+      >>> a0 = jnp.array([8.4e-4, 8.39e-4, 5e-4, 1e-4])
       >>> run = simulate_theorem1(a0, seq_len=7, strength=0.0)
       >>> bool(run.converged), f"{float(run.a[0]):.6f}"
       (True, '1.000000')

@@ -85,7 +85,9 @@ def parameter_groups(params: Any) -> Any:
 
 
 def optimizer(
-    config: OptimizerConfig, schedule: Callable[[Any], Any] | None = None
+    config: OptimizerConfig,
+    schedule: Callable[[Any], Any] | None = None,
+    groups: Callable[[Any], Any] | None = None,
 ) -> optax.GradientTransformation:
     """AdamW with a learning rate and weight decay for each group of parameters.
 
@@ -93,6 +95,7 @@ def optimizer(
       config: rates.
       schedule: from the number of updates so far to a factor of both learning rates, such as
         `optax.cosine_decay_schedule(1.0, steps, alpha=0.01)`; `None` keeps them constant.
+      groups: from parameters to a tree of labels, "ssm" or "general"; `None` goes by names.
 
     Returns:
       An optax transformation for the parameters of a network.
@@ -129,7 +132,7 @@ def optimizer(
     if config.ssm_learning_rate is None:
         return general
     special = adamw(config.ssm_learning_rate, config.ssm_weight_decay)
-    return optax.multi_transform({"general": general, "ssm": special}, parameter_groups)
+    return optax.multi_transform({"general": general, "ssm": special}, groups or parameter_groups)
 
 
 def _times(rate: float, schedule: Callable[[Any], Any]) -> Callable[[Any], Any]:

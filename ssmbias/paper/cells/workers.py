@@ -12,7 +12,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from ssmbias.paper.cells.jobs import Arrays, Job, run_job
+from ssmbias.paper.cells.jobs import LAYOUT, Arrays, Job, run_job
+from ssmbias.runs.units import Units
 
 Progress = Callable[[int, int, str], None]
 """Called with units done, units in all, and what is under way."""
@@ -37,7 +38,12 @@ def run_jobs(
 
     Returns:
       Arrays by unit.
+
+    Raises:
+      ValueError: the folder holds units of another version.
     """
+    if folder is not None:
+        Units(folder, LAYOUT)  # refuses another one before anything is started
     tell = progress or (lambda done, total, text: None)
     found: dict[Job, Arrays] = {}
     if set_up is None or num_workers == 1 or len(jobs) == 1:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pytest
 import scipy.integrate
-from dynamics.flow.flow_cases import ALL, random_data, student
+from dynamics.flow.flow_cases import ALL, quick, random_data, student
 
 from ssmbias.data import (
     gram_loss,
@@ -30,9 +30,11 @@ TIMES = np.array([0.0, 1.0, 10.0, 30.0, 100.0, 1e3, 1e4, 2e4])
 TEACHER = paper_teacher(2)
 
 
+saved_flow = quick(lambda start, data: gradient_flow(start, data, save_times=TIMES, config=ALL))
+
+
 def train(scale: float, strength: float) -> FlowResult:
-    data = lag_gram(random_data(strength), TEACHER)
-    return gradient_flow(student(scale), data, save_times=TIMES, config=ALL)
+    return saved_flow(student(scale), lag_gram(random_data(strength), TEACHER))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dynamics.flow.flow_cases import log_gaps_of
+from dynamics.flow.flow_cases import log_gaps_of, quick
 
 from ssmbias.data import (
     theorem1_gram,
@@ -27,9 +27,12 @@ from ssmbias.theory import clean_limit, tied_limit
 EPS = float(np.finfo(np.float64).eps)
 
 
+gap_flow = quick(lambda a0, data, gaps: gradient_flow(theorem1_student(a0), data, log_gaps=gaps))
+
+
 def flow(a0: np.ndarray, seq_len: int, strength: float, log_gap: float | None = None) -> FlowResult:
     data = theorem1_gram(a0.shape[0], seq_len, strength)
-    return gradient_flow(theorem1_student(a0), data, log_gaps=log_gaps_of(a0, log_gap))
+    return gap_flow(a0, data, log_gaps_of(a0, log_gap))
 
 
 def engine(a0: np.ndarray, seq_len: int, strength: float, log_gap: float | None = None):

@@ -10,7 +10,7 @@ from ssmbias.report.pages.experiments.findings import (
     plot_findings,
 )
 from ssmbias.report.pages.experiments.panels import DynamicsPanel, effective_rank
-from ssmbias.report.pages.experiments.rows import OutcomeRow, OwnSummary, PairRow
+from ssmbias.report.pages.experiments.rows import OutcomeRow, OwnSummary, PairRow, tables_of
 
 __all__ = [
     "DynamicsPanel",
@@ -25,4 +25,5 @@ __all__ = [
     "plot_findings",
     "plot_replays",
     "plot_seeds",
+    "tables_of",
 ]

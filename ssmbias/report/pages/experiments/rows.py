@@ -6,11 +6,12 @@ reported values with as many as were reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ssmbias.report.cells import Column
 from ssmbias.report.numbers import Spread, format_number, format_reported
+from ssmbias.report.table import Table, table_of
 
 
 class OwnSummary(NamedTuple):
@@ -103,6 +104,26 @@ class PairRow(NamedTuple):
         return self._asdict()
 
 
+def tables_of(rows: Sequence[Mapping[str, Any]], title: str) -> list[Table]:
+    """The tables of rows that were saved in `summary.json`: of outcomes, and of pairs.
+
+    Args:
+      rows: the fields of `OutcomeRow`s and `PairRow`s.
+      title: of both.
+    """
+    outcomes = []
+    for row in rows:
+        if "quantity" in row:
+            own = row["own"]
+            fields: dict[str, Any] = {**row, "own": own if own is None else OwnSummary(*own)}
+            outcomes.append(OutcomeRow(**fields))
+    pairs = [PairRow(**row) for row in rows if "stage" in row]
+    return [
+        *([table_of(outcomes, title)] if outcomes else []),
+        *([table_of(pairs, f"{title}, poisoned against clean")] if pairs else []),
+    ]
+
+
 def _counted(num: int, excluded: int) -> str:
     return str(num) if not excluded else f"{num} of {num + excluded}"
 
@@ -116,15 +137,15 @@ _OUTCOME_COLUMNS = (
     Column("quantity", lambda row: row.quantity, False),
     Column("reported", lambda row: format_reported(row.reported), True),
     Column("replayed", lambda row: format_number(row.replayed), True),
-    Column("replays", lambda row: str(row.replayed_num), True),
+    Column("replays", lambda row: str(row.replayed_num), True, drop=3),
     Column(
         "own mean, 95 % interval",
         _own(lambda own: Spread(own.mean, own.low, own.high)),
         True,
         "own mean, 95\\,\\% interval",
     ),
-    Column("own median", _own(lambda own: format_number(own.median)), True),
-    Column("own runs", _own(lambda own: _counted(own.num, own.excluded)), False),
+    Column("own median", _own(lambda own: format_number(own.median)), True, drop=2),
+    Column("own runs", _own(lambda own: _counted(own.num, own.excluded)), drop=1),
 )
 _PAIR_COLUMNS = (
     Column("stage", lambda row: row.stage, False),
@@ -135,17 +156,19 @@ _PAIR_COLUMNS = (
         True,
         "$\\log_{10}$ poisoned/clean, 95\\,\\% interval",
     ),
-    Column("median", lambda row: format_number(row.log_ratio_median), True),
+    Column("median", lambda row: format_number(row.log_ratio_median), True, drop=3),
     Column(
         "effect size d_z",
         lambda row: Spread(row.effect_size, row.effect_size_low, row.effect_size_high),
         True,
         "effect size $d_z$",
+        drop=2,
     ),
     Column(
         "fraction hurt",
         lambda row: Spread(row.fraction_hurt, row.fraction_hurt_low, row.fraction_hurt_high),
         True,
+        drop=1,
     ),
     Column("verdict", lambda row: row.verdict, False),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from ssmbias.report.pages.experiments import (
     OutcomeRow,
     OwnSummary,
     PairRow,
+    tables_of,
 )
 from ssmbias.report.table import table_of, write_table
+from ssmbias.report.terminal import printed
 
 THIRD = 1.0 / 3.0
 OWN = OwnSummary(THIRD * 1e-5, 2e-6, 7.1e-6, 3e-6, 12, excluded=4)
@@ -150,3 +153,12 @@ def test_tables_are_written_whole(tmp_path: Path) -> None:
     assert paths[0].read_text() == markdown(OUTCOMES)
     assert paths[1].read_text() == table_of(OUTCOMES, "c").latex("t")
     assert paths[2].read_bytes() == comma_separated(OUTCOMES).encode()
+
+
+def test_saved_rows_make_the_same_tables() -> None:
+    saved = json.loads(json.dumps([row._asdict() for row in [*OUTCOMES[:3], *PAIRS]]))
+    outcomes, pairs = tables_of(saved, "table1")
+    assert outcomes.markdown() == markdown(OUTCOMES[:3])
+    assert pairs.markdown() == markdown(PAIRS)
+    assert "own mean, 95 % interval" in printed(outcomes, 100)
+    assert [table.title for table in tables_of(saved[:1], "figure2")] == ["figure2"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from ssmbias.report.pages.poison import Said
 from ssmbias.report.pages.poison.arms import (
@@ -16,7 +18,7 @@ from ssmbias.report.pages.poison.arms import (
     arms_figure,
     window_figure,
 )
-from ssmbias.report.pages.poison.saved import MeanInterval
+from ssmbias.report.pages.poison.saved import MeanInterval, profiled_arms, roles_of
 from ssmbias.report.pages.poison.sequences import examples_figure, sensitivity_figure
 
 MEAN = MeanInterval(0.5, 0.4, 0.6)
@@ -69,3 +71,22 @@ def test_arms_without_a_usable_run_are_said_so(tmp_path: Path) -> None:
     assert len(arms_figure(arms, "late", controls, tmp_path / "a", chance=0.5)) == 2
     scan = WindowScan(np.array([3]), np.full((1, 2), np.nan), [nothing], {"dup": MEAN})
     assert len(window_figure(scan, tmp_path / "w", chance=0.5)) == 2
+
+
+def test_roles_of_arms_are_read_from_the_results() -> None:
+    def saved(**attrs: str) -> xr.Dataset:
+        return xr.Dataset(coords={"arm": ["dup", "mine", "late"]}, attrs=attrs)
+
+    words = {"mine": {"role": "attack", "profiled": True}, "dup": {"role": "baseline"}}
+    data = saved(arms=json.dumps(words))
+    assert roles_of(data) == {"dup": "baseline", "mine": "attack", "late": "attack"}
+    assert profiled_arms(data) == ["mine"]
+    # Results that say nothing of their arms: the names of ours are known.
+    assert roles_of(saved()) == {"dup": "baseline", "mine": "control", "late": "attack"}
+    assert profiled_arms(saved()) == ["dup", "late"]
+
+
+def test_many_arms_of_a_role_all_get_a_look(tmp_path: Path) -> None:
+    shares = {f"attack{k}": np.full((2, 3), 1 / 3) for k in range(12)}
+    roles = dict.fromkeys(shares, "attack")
+    assert len(sensitivity_figure(shares, tmp_path / "many", roles=roles)) == 2

@@ -34,17 +34,18 @@ def arrays() -> Arrays:
     return load_results(SAMPLE)[1]
 
 
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(SAMPLE, tmp_path / "run"))
-
-
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with figures and report."""
     folder = Path(shutil.copytree(SAMPLE, tmp_path_factory.mktemp("reported") / "run"))
     write_report(folder)
     return folder
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, reported: Path) -> Path:
+    """Another run folder; its figures need not be drawn again."""
+    return Path(shutil.copytree(reported, tmp_path / "run"))
 
 
 def save_results(run_dir: Path, results: dict[str, Any]) -> None:
@@ -205,6 +206,20 @@ def test_verdicts_are_shown_as_they_are(run_dir: Path, results: dict[str, Any]) 
     assert "difference [bold]2[/bold] | too_big" in text
     assert "? not tried in" in page.text(f"claim-{results['evidence'][4]['claim']}")
     assert "git checkout 0123abc # and the changes on top of it" in page.text("reproduce")
+
+
+def test_a_users_claim_is_cited_and_its_file_named(run_dir: Path, results: dict[str, Any]) -> None:
+    for name in ("M4", "B1"):
+        results["claims"][name] |= {
+            "bibtex": "@misc{own, title = {Mine}}",
+            "source": [{"file": "my_claims.py", "sha256": "0" * 64}],
+        }
+    save_results(run_dir, results)
+    page = Page(write_report(run_dir).read_text("utf-8"))
+    assert page.text("cite").count("@misc{own, title = {Mine}}") == 1
+    said = page.text("reproduce")
+    assert f"my_claims.py, SHA-256 {'0' * 64} (claims: B1, M4)" in said
+    assert "git checkout" in said
 
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"' onload=x &amp; \\href{http://x}{y}"

@@ -1,0 +1,1 @@
+"""The published experiment on CIFAR-10, at full scale: its settings, and running them."""

@@ -1,0 +1,1 @@
+"""Networks: ours, and how those of flax and equinox become `ssmbias.poison.Network`."""

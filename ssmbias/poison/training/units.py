@@ -1,0 +1,103 @@
+"""Finished arms of a block of seeds, kept in files so that a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ssmbias.poison.arms.arm import Arm
+from ssmbias.poison.arms.registry import find_arm
+from ssmbias.poison.settings import Experiment
+from ssmbias.runs.fingerprint import fingerprint
+from ssmbias.runs.units import Units
+
+Arrays: TypeAlias = dict[str, np.ndarray]
+
+LAYOUT = "ssmbias.poison.units/2"
+"""What units hold; another number where the same names would mean something else."""
+
+
+class UnitStore:
+    """The units of one experiment in a folder.
+
+    A unit is found again only if the experiment, its seeds, the versions of all numeric packages
+    and the source of the modules that make it are those of today: the engine, the task, the
+    network, and the file of its arm and of those that it needs. Another arm's file does not
+    matter.
+
+    Args:
+      folder: of the run.
+      experiment: whose units they are.
+
+    Raises:
+      ValueError: the folder holds units of another version.
+    """
+
+    def __init__(self, folder: Path, experiment: Experiment) -> None:
+        self._units = Units(Path(folder) / "units", LAYOUT)
+        self._folder, self._experiment = Path(folder), experiment
+        mark = getattr(experiment.task, "mark", None)
+        self._data = None if mark is None else mark()
+        self._marks: dict[str, str] = {}
+
+    def find(self, arm: Arm, seeds: tuple[int, ...]) -> Arrays | None:
+        """A finished unit; `None` if there is none that can be read."""
+        found = self._units.find(self.name(arm, seeds), self.mark(arm))
+        return None if found is None else found.arrays
+
+    def keep(self, arm: Arm, seeds: tuple[int, ...], arrays: Arrays) -> None:
+        """Keep a unit, whole or not at all."""
+        self._units.keep(self.name(arm, seeds), self.mark(arm), arrays=arrays)
+
+    def name(self, arm: Arm, seeds: tuple[int, ...]) -> str:
+        """The name of a unit, and of its file."""
+        # A block with gaps is told from others with the same ends by all of its seeds.
+        first, last = min(seeds), max(seeds)
+        whole = len(seeds) > 1 and seeds == tuple(range(first, last + 1))
+        some = f"{first}-{last}" if whole else ",".join(map(str, seeds))
+        return f"{arm.name}-{some}"
+
+    def mark(self, arm: Arm) -> str:
+        """A fingerprint of all that the numbers of an arm depend on."""
+        if arm.name not in self._marks:
+            one = self._experiment
+            # Names, titles and what is said about an arm do not matter to the numbers.
+            parts: dict[str, Any] = {
+                "task": _of_task(one.task),
+                "network": getattr(one.network, "source", one.network),
+                "training": one.training,
+                "poisons": one.poisons,
+                "data": self._data,
+                "arm": [arm.name, arm.adds, arm.carrier, arm.by_hand or arm.make],
+            }
+            self._marks[arm.name] = fingerprint(parts, *self._sources(arm))
+        return self._marks[arm.name]
+
+    def states(self, seeds: tuple[int, ...]) -> Path:
+        """Where unfinished trainings and searches of a seed are kept."""
+        base = find_arm("base")
+        assert base is not None
+        return self._folder / "states" / self.mark(base)[:16] / f"seed{seeds[0]}"
+
+    def _sources(self, arm: Arm) -> list[str | Path]:
+        """The modules that compute an arm."""
+        engine = "at_once" if self._experiment.training.at_once else "one_by_one"
+        modules = {f"ssmbias.poison.training.{engine}"}
+        for part in (self._experiment.task, self._experiment.network):
+            modules.add(type(part).__module__)
+        for one in (arm, *(find_arm(name) for name in arm.needs)):
+            made = None if one is None else one.by_hand or one.make
+            modules.add(getattr(made, "__module__", ""))
+        # A user's module counts by its text too: as a part of what describes its functions.
+        return sorted(name for name in modules if name.startswith("ssmbias."))
+
+
+def _of_task(task: Any) -> Any:
+    """What counts of a task: fields that tell it from others, such as no path."""
+    if not dataclasses.is_dataclass(task):
+        return task
+    fields = {one.name: getattr(task, one.name) for one in dataclasses.fields(task) if one.compare}
+    return [type(task), fields]
