@@ -95,7 +95,8 @@ def _sweep(job: Job) -> xr.Dataset:
     store = job.overrides.get("store")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnfinishedSweepWarning)  # the attributes say so
-        return open_sweep(store if isinstance(store, str) else _folder(job) / "sweep.zarr")
+        own = isinstance(store, str)
+        return open_sweep(job.typed_in / store if own else _folder(job) / "sweep.zarr")
 
 
 def _verdicts(rows: Iterable[Row]) -> dict[str, Any]:

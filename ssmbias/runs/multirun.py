@@ -56,6 +56,13 @@ class Job:
         pairs = [word.lstrip("+~").partition("=") for word in self.words]
         return {key: value_of(text) for key, _, text in pairs}
 
+    @property
+    def typed_in(self) -> Path:
+        """The folder in which the command was typed, from which its relative paths are meant."""
+        text = "" if self.folder is None else _text(self.folder / ".hydra" / "hydra.yaml")
+        noted = re.search(r"^ +cwd: (.+)$", text, re.MULTILINE)
+        return Path(str(yaml.safe_load(noted[1]))) if noted else Path()
+
     def __str__(self) -> str:
         """The job in one line: what was asked, how far it came, and why."""
         said = f"job {self.number} ({' '.join(self.words)}): {self.state}"

@@ -150,6 +150,18 @@ def test_sweeps_are_a_tree(swept) -> None:
     assert len(tree.attrs["left_out"]) == 2
 
 
+def test_a_store_of_its_own_is_found_from_anywhere(swept, tmp_path, monkeypatch) -> None:
+    (job,) = plan(tmp_path / "out", "sweep", [["store=my.zarr"]], begun=1)
+    shutil.copytree(swept / "0" / "sweep.zarr", tmp_path / "my.zarr")
+    monkeypatch.chdir("/")
+    assert ssmbias.open_multirun(tmp_path / "out").attrs["failed"] == [0]
+    noted = f"hydra:\n  runtime:\n    cwd: {tmp_path}\n"
+    (job / ".hydra" / "hydra.yaml").write_text(noted, encoding="utf-8")
+    tree = ssmbias.open_multirun(tmp_path / "out")
+    assert tree.attrs["left_out"] == []
+    assert tree["0"].sizes["seed"] == 2
+
+
 def test_summary_of_sweeps_has_medians(swept) -> None:
     sum_up(swept)
     first, second, third = summary(swept)
