@@ -24,7 +24,7 @@ from ssmbias.verification import plan
 def pytest_configure(config: pytest.Config) -> None:
     """Collect the files: they alone, unless other paths were asked for as well."""
     named = config.args if config.args_source == pytest.Config.ArgsSource.ARGS else []
-    known = {(config.invocation_params.dir / arg).resolve() for arg in named}
+    known = {(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in named}
     config.args = [*named, *(str(file) for file in _files(config) if file not in known)]
 
 

@@ -84,7 +84,9 @@ def outcome(said: str) -> str:
 
 def test_each_row_is_a_test_and_others_keep_their_precision(folder: Path) -> None:
     (folder / "test_single.py").write_text(SINGLE)
-    code, said = run(folder, "--ssmbias", "claims.py", "test_single.py", "-v")
+    (folder / "claims.py").write_text(CLAIMS + "SUBJECTS = Coin(), Coin('other')")
+    words = ("claims.py::COIN[coin]", "test_single.py", "-v")
+    code, said = run(folder, "--ssmbias", "claims.py", *words)
     assert (code, outcome(said)) == (0, "3 passed")
     assert "claims.py::COIN[coin] PASSED (share)" in said
     assert "claims.py::COIN[coin] PASSED (digits)" in said
