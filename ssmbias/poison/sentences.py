@@ -109,6 +109,7 @@ def in_points(found: Difference) -> str:
     """A difference with its interval, in words.
 
     Example:
+      >>> import numpy as np
       >>> from ssmbias.poison.comparisons import compare
       >>> x = np.full(8, 0.5)
       >>> in_points(compare(x - 0.125, x, np.ones(8, bool), seed=0))

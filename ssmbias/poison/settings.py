@@ -157,7 +157,7 @@ class Experiment:
           ...     apply=lambda params, u: params @ u.ravel()[:, None],
           ... )
           >>> mine.poisons.num_poisons, mine.has_teacher
-          (10, False)
+          (5, False)
         """
         from ssmbias.poison.tasks import own  # noqa: PLC0415  (slow, needed here only)
 

@@ -42,9 +42,12 @@ def network_of(init: Any, apply: Any, network: Any) -> Any:
 
 
 def _poisons_for(task: Task) -> Poisons:
-    """As many as there are training sequences at most; copies where no teacher labels."""
+    """At most half of the training sequences; copies where no teacher labels.
+
+    Copies of all of them, each once, would train as none at all.
+    """
     return Poisons(
-        num_poisons=min(20, task.num_train),
+        num_poisons=max(1, min(20, task.num_train // 2)),
         width=min(2, task.seq_len),
         found_carrier="copies" if task.label is None else "zero",
     )

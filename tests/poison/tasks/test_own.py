@@ -33,7 +33,10 @@ from ssmbias.poison.training.learner import optimizer_of
 from ssmbias.poison.training.settings import Training
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+# The page docs/how-to/own-network.md runs the others by default.
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k != "functions")) for k in NETWORKS]
+)
 def test_networks_of_every_library_are_trained_attacked_and_judged(kind) -> None:
     mine = arrays(init=None, apply=None, network=NETWORKS[kind])
     assert isinstance(mine.network, Network)
