@@ -199,7 +199,7 @@ def test_a_file_about_no_state_space_model(installed: Path, examples: Path) -> N
     done, rows, before = verify(installed, *words, cwd=examples)
     assert done.returncode == 0, done.stderr
     assert {row["verdict"] for row in rows["DLN"].values()} == {"holds"}
-    assert list(rows["DLN"]) == ["dln", "dln, α=1"]
+    assert list(rows["DLN"]) == ["dln", "dln α=1"]
     assert all(row["control_rejected"] for row in rows["DLN"].values())
     results = read_results(examples)
     file = examples / "diagonal_network.py"

@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the plugin if there is something for it to do."""
-    files = config.getoption("--ssmbias")
+    files = config.getoption("--ssmbias") or []
     for file in files:
         path = config.invocation_params.dir / file
         if path.suffix != ".py" or not path.is_file():
