@@ -79,7 +79,7 @@ lock: $(READY)  ## write requirements.lock anew from pyproject.toml
 	  --output-file requirements.lock $(ARGS) pyproject.toml
 
 clean:  ## remove build products and caches; keeps .venv and outputs/
-	rm -rf build dist site *.egg-info .cache .pytest_cache .ruff_cache
+	rm -rf build dist site *.egg-info .cache .hypothesis .pytest_cache .ruff_cache
 	find ssmbias conf scripts tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean  ## also remove .venv; keeps outputs/

@@ -69,7 +69,7 @@ def timed(job: Any) -> tuple[float, Any]:
 def by_zarr(folder: Path, grid: Grid) -> tuple[dict[str, Any], np.ndarray]:
     """The store of ssmbias.sweeps."""
     path = folder / "store"
-    store = create_or_resume(path, grid, SCHEMA, {}, BLOCK)
+    store = create_or_resume(path, grid, SCHEMA, {}, BLOCK, sources=("ssmbias.sweeps.grid",))
     seconds = []
     for block in range(store.num_blocks):
         values = results(*store.span(block))

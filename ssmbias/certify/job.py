@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ from ssmbias.certify.certificate import ProverOptions
 from ssmbias.certify.task import CERTIFIED, CONTRADICTED, NOT_CERTIFIED, Task, finished, run_task
 from ssmbias.runs.files import CERTIFY_SCHEMA, RESULTS_FILE, write_atomically
 from ssmbias.runs.mapping import keys_of
+from ssmbias.runs.workers import in_processes
 
 __all__ = ["DEFAULT_MAPPING", "DEFAULT_NAMES", "CertifyJob", "from_mapping", "run_job"]
 
@@ -227,34 +224,11 @@ def _run_all(
     if workers < 2:
         yield from (run_task(task, folder) for task in tasks)
         return
-    before = {*multiprocessing.active_children()}
     # Longest first, by the size of the state, so that no core is left with the last one alone.
     tasks = sorted(tasks, key=lambda task: -task.box.state_dim)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
-        futures = [pool.submit(run_task, task, folder) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            # Ctrl-C, or a defect: nothing is worth waiting for, what is finished is on the disk.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in {*multiprocessing.active_children()} - before:
-                child.terminate()
-            raise
-
-
-def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it, even if it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
+    work = functools.partial(run_task, folder=folder)
+    with contextlib.closing(in_processes(work, tasks, workers)) as found:
+        yield from (record for _, record in found)
 
 
 def _usable_cores() -> int:

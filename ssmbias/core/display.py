@@ -18,7 +18,7 @@ import numpy as np
 _Class = TypeVar("_Class", bound=type)
 
 _MOST_ENTRIES = 6
-_MOST_CHARACTERS = 90
+_MOST_CHARACTERS = 500
 
 
 def displayed(**codes: type[enum.IntEnum]) -> Callable[[_Class], _Class]:

@@ -11,10 +11,12 @@ import xarray as xr
 
 from ssmbias.poison import sentences as words
 from ssmbias.poison.arms.registry import attacks, in_order
+from ssmbias.poison.comparisons import Difference
 from ssmbias.poison.results import compare_arms, require_results, words_of
 from ssmbias.poison.sentences import in_points, listed
 from ssmbias.poison.verdict import Judgement, judge
 from ssmbias.report.pages import poison as pages
+from ssmbias.report.table import Table, table_of
 
 _HARM = (words.LAST_ELEMENTS, words.ORDINARY)
 
@@ -48,8 +50,6 @@ def write_report(
         a setting; a scan or examples of another form.
     """
     verdicts = judge_all(results)
-    arms = [str(arm) for arm in results["arm"].values]
-    others = [arm for arm in arms if arm != "dup"] if "dup" in arms else []
     said = pages.Said(
         headline=headline(verdicts),
         tone=_tone(verdicts),
@@ -57,10 +57,26 @@ def write_report(
         limits=limits(results, verdicts),
         notes=list(dict.fromkeys(note for v in verdicts for note in v.notes)),
     )
-    to_dup = {arm: compare_arms(results, arm, "dup", "test_accuracy") for arm in others}
+    differences = _to_dup(results)
     return pages.write_report(
-        folder, results, verdicts, said, to_dup, scan=scan, examples=examples, command=command
+        folder, results, verdicts, said, differences, scan=scan, examples=examples, command=command
     )
+
+
+def arm_table(results: xr.Dataset) -> Table:
+    """Accuracies of all arms, and their paired differences to dup; printed by rich.
+
+    Args:
+      results: as for `write_report`.
+    """
+    return table_of(pages.arm_rows(results, _to_dup(results)))
+
+
+def _to_dup(results: xr.Dataset) -> dict[str, Difference]:
+    """Every other arm against dup, where dup was run."""
+    arms = [str(arm) for arm in results["arm"].values]
+    others = [arm for arm in arms if arm != "dup"] if "dup" in arms else []
+    return {arm: compare_arms(results, arm, "dup", "test_accuracy") for arm in others}
 
 
 def judge_all(results: xr.Dataset) -> list[Judgement]:

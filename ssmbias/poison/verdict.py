@@ -14,6 +14,7 @@ from typing import NamedTuple
 import xarray as xr
 
 from ssmbias.core.checks import require_choice, require_number
+from ssmbias.core.display import displayed
 from ssmbias.core.verdict import Verdict
 from ssmbias.poison.arms.arm import Words
 from ssmbias.poison.arms.registry import all_arms, attacks
@@ -71,6 +72,7 @@ def controls_of(attack: str) -> tuple[str, ...]:
     return {arm.name: arm.words.controls for arm in all_arms()}[attack]
 
 
+@displayed()
 class Judgement(NamedTuple):
     """What was shown about one attack.
 

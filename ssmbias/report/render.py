@@ -50,8 +50,8 @@ def markdown_text(text: str) -> str:
     r"""Text in which nothing is taken for Markdown.
 
     Example:
-      >>> markdown_text("a_1 | [x]")
-      'a\\_1 \\| \\[x\\]'
+      >>> markdown_text("a_1 | [1]")
+      'a\\_1 \\| \\[1\\]'
     """
     # A minus or a dot cannot begin anything inside a cell; what could is escaped.
     return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", text)

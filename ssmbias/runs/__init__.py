@@ -2,5 +2,6 @@
 
 `files` writes whole files or none, `provenance` says where numbers come from, `fingerprint` what
 they depend on (`sources` finds the modules by their imports, `describe` the configuration), `units`
-keeps finished work so that a killed run goes on, `mapping` makes dataclasses of plain mappings.
+keeps finished work so that a killed run goes on, `workers` runs it in processes, `mapping` makes
+dataclasses of plain mappings.
 """

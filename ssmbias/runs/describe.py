@@ -10,7 +10,6 @@ import inspect
 import json
 import math
 import sys
-import sysconfig
 import types
 from collections.abc import Mapping, Set
 from pathlib import Path, PurePath
@@ -18,9 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ssmbias.runs.sources import PACKAGE, digest_of
-
-_STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"]).resolve()
+from ssmbias.runs.sources import PACKAGE, digest_of, is_installed
 
 
 def described(value: Any) -> Any:
@@ -184,7 +181,7 @@ def _source(module: str) -> dict[str, Any]:
     if file is None:
         return {}
     path = Path(file).resolve()
-    if {"site-packages", "dist-packages"} & {*path.parts} or _STANDARD_LIBRARY in path.parents:
+    if is_installed(path):
         return {"version": str(getattr(sys.modules.get(top), "__version__", ""))}
     return {"source": digest_of(path)} if path.is_file() and path.suffix == ".py" else {}
 

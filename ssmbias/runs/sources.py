@@ -1,8 +1,8 @@
 """The source that a stored number depends on: the modules that it uses, found by their imports.
 
 The rule. A unit of work names the modules that compute it. Their text counts, and the text of
-every module that they import, directly or not, as far as it belongs to this package or to the
-package or folder of a user's own module. Importing a module runs the ``__init__`` of the packages
+every module that they import, directly or not, as far as it belongs to this package or is a
+user's own. Importing a module runs the ``__init__`` of the packages
 that it lies in, so their text counts as well; but what they merely hand on to others does not,
 unless it is asked for: who writes ``from ssmbias.dynamics import gradient_flow`` depends on the
 module of `gradient_flow` and not on that of `descend`, and who writes ``ssmbias.verify`` depends
@@ -17,13 +17,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssmbias.runs.imports import Imports, imports_of
 
 PACKAGE = __name__.partition(".")[0]
+_STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"]).resolve()
 
 
 # Parsing takes longer than reading, and trees of one process have most files in common.
@@ -45,6 +48,7 @@ class Tree:
     Attributes:
       roots: names of packages or modules of the top level, with their folder or file.
       inner: a tree whose modules can be imported as well, and never import from this one.
+      elsewhere: finds the folder or file of another name of the top level, or `None`.
 
     Example:
       >>> import tempfile
@@ -60,16 +64,20 @@ class Tree:
 
     roots: Mapping[str, Path]
     inner: Tree | None = None
+    elsewhere: Callable[[str], Path | None] = lambda top: None
     _found: dict[str, _Read] = field(default_factory=dict)
+    _others: dict[str, Path | None] = field(default_factory=dict)
     _edges: dict[str, frozenset[str]] = field(default_factory=dict)
     _digests: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def locate(self, module: str) -> Path | None:
         """The file of a module, the ``__init__`` of a package, or `None`."""
         top, *rest = module.split(".")
-        root = self.roots.get(top)
+        if self.inner and self.inner.locate(top):
+            return self.inner.locate(module)
+        root = self._root(top)
         if root is None:
-            return self.inner.locate(module) if self.inner else None
+            return None
         if root.suffix == ".py":
             return None if rest else root
         place = root.joinpath(*rest)
@@ -77,6 +85,12 @@ class Tree:
             if path.is_file() and (rest or path.name == "__init__.py"):
                 return path
         return None
+
+    def _root(self, top: str) -> Path | None:
+        """Folder or file of a name of the top level."""
+        if top not in self._others:
+            self._others[top] = self.roots.get(top) or self.elsewhere(top)
+        return self._others[top]
 
     def read(self, module: str) -> _Read:
         """A module's digest and imports."""
@@ -199,9 +213,9 @@ def digest_of(*sources: str | Path) -> str:
     """Digest of the source of some modules and of all that they use.
 
     Args:
-      *sources: dotted names of modules; those of other packages count with the modules of their
-        own package that they import. Or paths of a user's files, which count by name and text,
-        with the modules beside them that they import; they are read anew in every call.
+      *sources: dotted names of modules, or paths of files, which count by name and text. A user's
+        modules and files count with those that they import from beside them or from where Python
+        finds them, except installed packages; they are read anew in every call.
 
     Returns:
       A SHA-256 in hexadecimal digits.
@@ -238,10 +252,10 @@ def _trees(sources: Iterable[str | Path]) -> Iterator[tuple[Tree, list[str]]]:
     yield package_tree(), ours
     for source in theirs:
         if isinstance(source, Path):
-            yield Tree(_beside(source), package_tree()), [source.stem]
+            yield Tree(_beside(source), package_tree(), _of_a_user), [source.stem]
         else:
             top = source.partition(".")[0]
-            yield Tree({top: _home_of(top)}, package_tree()), [source]
+            yield Tree({top: _home_of(top)}, package_tree(), _of_a_user), [source]
 
 
 def _beside(file: Path) -> dict[str, Path]:
@@ -254,6 +268,23 @@ def _beside(file: Path) -> dict[str, Path]:
     return roots | {file.stem: file}
 
 
+def is_installed(file: Path) -> bool:
+    """Whether a file belongs to Python or to an installed package, whose version says all of it."""
+    installed = {"site-packages", "dist-packages"} & {*file.parts}
+    return bool(installed) or _STANDARD_LIBRARY in file.parents
+
+
+def _of_a_user(top: str) -> Path | None:
+    """Folder or file of a package or module that Python finds and that is not installed."""
+    if top in sys.stdlib_module_names:
+        return None
+    try:
+        home = _home_of(top)
+    except ValueError:
+        return None
+    return None if is_installed(home) else home
+
+
 def _home_of(top: str) -> Path:
     """Folder or file of an installed package or module; it is not imported."""
     try:
@@ -263,5 +294,5 @@ def _home_of(top: str) -> Path:
     origin = found.origin if found else None
     if not origin or not origin.endswith(".py"):
         raise ValueError(f"source={top!r}: there is no such module, or its source is not there")
-    path = Path(origin)
+    path = Path(origin).resolve()
     return path.parent if path.name == "__init__.py" else path

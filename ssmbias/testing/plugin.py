@@ -1,8 +1,7 @@
 """The pytest plugin: `pytest --ssmbias my_claims.py` turns each row of evidence into a test.
 
 One test item is one claim on one subject, measured once; each row of its evidence is reported as
-a test of its own. Without the option nothing happens, and neither JAX nor the rest of the package
-is loaded.
+a test of its own. `ssmbias.testing.entry` adds the option, and loads this module if it is given.
 """
 
 from __future__ import annotations
@@ -13,37 +12,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 from _pytest.runner import runtestprotocol
 
+from ssmbias.evidence import Bench, check
 from ssmbias.testing.assertions import describe, holds, value_of
-
-_OPTION = "--ssmbias"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option."""
-    parser.getgroup("ssmbias").addoption(
-        _OPTION,
-        action="append",
-        default=[],
-        metavar="FILE.py",
-        help="check the claims that a file defines (CLAIMS, SUBJECTS), each row of evidence as a "
-        "test; may be given several times. Without further paths only these files are run. "
-        "Claims are checked in float64; other tests keep their precision.",
-    )
+from ssmbias.verification import plan
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Collect the files: they alone, unless other paths were asked for as well."""
-    files = _files(config)
-    for file in files:
-        if file.suffix != ".py" or not file.is_file():
-            raise pytest.UsageError(f"{_OPTION} {file}: there is no such Python file")
-    if files:
-        named = config.args if config.args_source == pytest.Config.ArgsSource.ARGS else []
-        known = {(config.invocation_params.dir / arg).resolve() for arg in named}
-        config.args = [*named, *(str(file) for file in files if file not in known)]
+    named = config.args if config.args_source == pytest.Config.ArgsSource.ARGS else []
+    known = {(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in named}
+    config.args = [*named, *(str(file) for file in _files(config) if file not in known)]
 
 
 def pytest_pycollect_makemodule(
@@ -83,10 +65,6 @@ class ClaimsFile(pytest.File):
 
     def collect(self) -> Iterable[ClaimItem]:
         """An item for each claim and subject."""
-        # Imported here: without the option, no run of pytest is to load JAX.
-        from ssmbias.evidence import Bench  # noqa: PLC0415
-        from ssmbias.verification import plan  # noqa: PLC0415
-
         with double_precision():
             try:
                 job = plan([self.path])
@@ -113,8 +91,6 @@ class ClaimItem(pytest.Item):
 
     def runtest(self) -> None:
         """Check the claim."""
-        from ssmbias.evidence import check  # noqa: PLC0415
-
         self.rows = []
         with double_precision():
             self.rows = check(self.claim, self.bench.subject, self.bench)
@@ -145,15 +121,13 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 @contextlib.contextmanager
 def double_precision() -> Iterator[None]:
     """Double precision for what is in the block; other tests of the session keep theirs."""
-    import jax  # noqa: PLC0415
-
     with jax.enable_x64(True):
         yield
 
 
 def _files(config: pytest.Config) -> list[Path]:
     folder = config.invocation_params.dir
-    return [(folder / file).resolve() for file in config.getoption(_OPTION) or ()]
+    return [(folder / file).resolve() for file in config.getoption("--ssmbias") or ()]
 
 
 def _by_row(report: pytest.TestReport, item: ClaimItem) -> list[pytest.TestReport]:

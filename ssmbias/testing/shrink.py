@@ -92,6 +92,8 @@ def smallest_counterexample(
     try:
         hypothesis.find(drawn, search.refutes, settings=settings)
     except hypothesis.errors.NoSuchExample:
+        if not search.checked:
+            raise ValueError("build: made no subject of any of the values") from None
         return None
     finally:
         if search.error is not None:
@@ -129,6 +131,11 @@ class _Search:
             # Hypothesis ends with a look at the smallest one.
             self.smallest = Counterexample(subject, EvidenceList(rows))
         return violated
+
+    @property
+    def checked(self) -> int:
+        """On how many subjects the claim was checked."""
+        return len(self._known)
 
     def _evidence(self, subject: Any) -> list[Evidence]:
         key = repr(require_subject(subject))

@@ -59,7 +59,7 @@ def test_lanes_are_counted() -> None:
         ({"w": 1}, "dict of 1"),
         ((object(),), "tuple of 1"),
         ("\x1b[2Jgone", "[2Jgone"),
-        ("x" * 200, "x" * 89 + "…"),
+        ("x" * 600, "x" * 499 + "…"),
     ],
 )
 def test_values_in_few_words(value: Any, expected: str) -> None:

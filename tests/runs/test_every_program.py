@@ -20,6 +20,9 @@ from ssmbias.certify.box import default_box
 from ssmbias.certify.task import Task
 from ssmbias.evidence import Bench
 from ssmbias.paper.cells.jobs import CellJob, ReplayJob
+from ssmbias.poison.arms.registry import find_arm
+from ssmbias.poison.catalogue import find_experiment
+from ssmbias.poison.training.units import UnitStore
 from ssmbias.runs import sources
 from ssmbias.runs.sources import Tree
 from ssmbias.runs.units import Units
@@ -60,6 +63,13 @@ def store_mark(**settings) -> str:
     return attributes(grid, variables(chosen), chosen.provenance(), 2, sources_of(chosen))[MARK]
 
 
+def arm_mark(arm: str) -> str:
+    """The mark of an arm of the few-shot experiment F1."""
+    found = find_arm(arm)
+    assert found is not None
+    return UnitStore(Path("no-such-folder"), find_experiment("f1")).mark(found)
+
+
 MARKS: dict[str, Callable[[], str]] = {
     "M1-limit": lambda: check_mark("M1-limit"),
     "M3": lambda: check_mark("M3"),
@@ -69,6 +79,8 @@ MARKS: dict[str, Callable[[], str]] = {
     "table": lambda: CellJob("theorem1_t7", 0, 2).mark,
     "experiment": lambda: CellJob(EXPERIMENT, 0, 2).mark,
     "replay": lambda: ReplayJob("x.npz", "0123").mark,
+    "late": lambda: arm_mark("late"),
+    "found": lambda: arm_mark("found"),
     "box": lambda: Task("k7d3", default_box(3), 7, 1.0).key(),
 }
 DEEP = {
@@ -85,6 +97,11 @@ DEEP = {
     # The table takes its settings from the subjects of claims.
     "statistics/fits.py": {"M1-limit", "M3", "I3", "table"},
     "statistics/paired.py": set(),
+    "poison/training/at_once.py": {"late", "found"},
+    "poison/search/matching.py": {"late", "found"},  # one engine trains and searches
+    "poison/arms/found.py": {"found"},
+    "poison/arms/placed.py": {"late"},
+    "poison/verdict.py": set(),
     "report/table.py": set(),
     "cli/words.py": set(),
     "runs/multirun.py": set(),
@@ -128,6 +145,7 @@ OLD = {
     ("verify", "claims=M1-limit"): "checks/t7-M1-limit.json",
     ("reproduce", "table=1", "num_seeds=2"): "units/theorem1_t7-clean.json",
     ("certify", "boxes=k7d3"): "records/k7d3.json",
+    ("poison", "experiment=f1"): "units/late-0123456789abcdef.npz",
 }
 """Words, and a file that an earlier version left in the folder."""
 

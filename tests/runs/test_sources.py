@@ -184,6 +184,23 @@ def test_a_users_file_counts_with_what_it_imports(tmp_path, monkeypatch):
     assert len({first, second, digest_of(mine)}) == 3
 
 
+def test_a_users_file_depends_on_a_package_that_is_not_installed(tmp_path, monkeypatch):
+    own, installed = tmp_path / "library", tmp_path / "site-packages"
+    for place, name in ((own, "lemmas_of_mine"), (installed, "lemmas_of_others")):
+        (place / name).mkdir(parents=True)
+        (place / name / "__init__.py").write_text("from . import deep\nVALUE = deep.x")
+        (place / name / "deep.py").write_text("x = 1")
+        monkeypatch.syspath_prepend(place)
+    mine = tmp_path / "claims" / "my_claims.py"
+    mine.parent.mkdir()
+    mine.write_text("import numpy, json, no_such_module, lemmas_of_mine, lemmas_of_others")
+    first = digest_of(mine)
+    (installed / "lemmas_of_others" / "deep.py").write_text("x = 2")
+    assert digest_of(mine) == first  # its version would tell
+    (own / "lemmas_of_mine" / "deep.py").write_text("x = 2")
+    assert digest_of(mine) != first
+
+
 def test_a_users_file_depends_on_our_modules(tmp_path, copied, monkeypatch):
     mine = tmp_path / "my_claims.py"
     mine.write_text("import ssmbias\nssmbias.gradient_flow\n")

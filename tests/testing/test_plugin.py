@@ -52,8 +52,8 @@ def test_single_precision():
 QUIET = """
 import sys
 def test_nothing_was_loaded():
-    assert "ssmbias.testing.plugin" in sys.modules
-    assert {"jax", "numpy", "hypothesis", "ssmbias.evidence"}.isdisjoint(sys.modules)
+    assert "ssmbias_pytest" in sys.modules
+    assert {"ssmbias", "jax", "numpy", "hypothesis"}.isdisjoint(sys.modules)
 """
 
 
@@ -69,7 +69,7 @@ def run(folder: Path, *words: str) -> tuple[int, str]:
     drop = ("JAX_ENABLE", "PYTEST", "HYDRA")
     env = {key: value for key, value in os.environ.items() if not key.startswith(drop)}
     env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    command = [sys.executable, "-m", "pytest", "-p", "ssmbias.testing.plugin", "-p", "xdist"]
+    command = [sys.executable, "-m", "pytest", "-p", "ssmbias_pytest", "-p", "xdist"]
     done = subprocess.run(
         [*command, *words], cwd=folder, env=env, capture_output=True, text=True, check=False,
         timeout=300,
@@ -84,7 +84,9 @@ def outcome(said: str) -> str:
 
 def test_each_row_is_a_test_and_others_keep_their_precision(folder: Path) -> None:
     (folder / "test_single.py").write_text(SINGLE)
-    code, said = run(folder, "--ssmbias", "claims.py", "test_single.py", "-v")
+    (folder / "claims.py").write_text(CLAIMS + "SUBJECTS = Coin(), Coin('other')")
+    words = ("claims.py::COIN[coin]", "test_single.py", "-v")
+    code, said = run(folder, "--ssmbias", "claims.py", *words)
     assert (code, outcome(said)) == (0, "3 passed")
     assert "claims.py::COIN[coin] PASSED (share)" in said
     assert "claims.py::COIN[coin] PASSED (digits)" in said

@@ -165,6 +165,7 @@ def test_what_a_claim_raises_is_handed_on_at_once() -> None:
         (3, {}, "subjects=3: expected values"),
         ([Rectangle()], {"build": Rectangle}, "build: is for parameters by name"),
         (RANGES, {"max_checks": 0}, "max_checks=0"),
+        (RANGES, {"build": lambda width, height: None}, "build: made no subject"),
         (["x"], {}, "subject 'x': expected a frozen dataclass"),
         ({"depth": [1]}, {}, "depth"),
     ],

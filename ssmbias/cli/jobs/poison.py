@@ -6,7 +6,6 @@ from pathlib import Path
 
 import xarray as xr
 from rich.console import Console
-from rich.markdown import Markdown
 
 from ssmbias.cli import launch
 from ssmbias.cli.command import command_again
@@ -20,7 +19,7 @@ from ssmbias.poison.job import (
     run_job,
     write_netcdf,
 )
-from ssmbias.poison.summary import judge_all, write_report
+from ssmbias.poison.summary import arm_table, judge_all, write_report
 from ssmbias.poison.training.teller import Progress
 from ssmbias.report.progress import shown
 
@@ -44,7 +43,7 @@ def job(config: PoisonJob | FullSettings, folder: Path) -> int:
             results = _full(config, folder, tell, console)
             write_report(folder, results, command=command)
     verdicts = judge_all(results)
-    console.print(Markdown((folder / "table.md").read_text(encoding="utf-8")))
+    console.print(arm_table(results))
     for verdict in verdicts:
         console.print(f"{verdict.attack}: {verdict.sentence}", soft_wrap=True, highlight=False)
     console.print(f"Results, tables, figures and report.html: {folder}", soft_wrap=True)

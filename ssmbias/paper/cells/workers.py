@@ -1,19 +1,15 @@
-"""Units of work, a few at a time, in processes of their own.
-
-Processes, because two compiled programs in threads of one process can wait for each other for ever
-in XLA's thread pool; seen with two cores and JAX 0.10.
-"""
+"""The units of a reproduction: found, or computed a few at a time."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
-import signal
+import contextlib
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 from ssmbias.paper.cells.jobs import LAYOUT, Arrays, Job, run_job
 from ssmbias.runs.units import Units
+from ssmbias.runs.workers import in_processes
 
 Progress = Callable[[int, int, str], None]
 """Called with units done, units in all, and what is under way."""
@@ -51,44 +47,14 @@ def run_jobs(
             tell(len(found), len(jobs), job.label)
             found[job] = run_job(job, folder)
     else:
-        _in_processes(jobs, folder, num_workers, tell, found, set_up)
+        work = functools.partial(run_job, folder=folder)
+
+        def under_way(running: list[Job]) -> None:
+            tell(len(found), len(jobs), ", ".join(job.label for job in running))
+
+        results = in_processes(work, jobs, num_workers, set_up=set_up, under_way=under_way)
+        with contextlib.closing(results):
+            for job, arrays in results:
+                found[job] = arrays
     tell(len(jobs), len(jobs), "done")
     return {job: found[job] for job in jobs}
-
-
-def _in_processes(
-    jobs: list[Job],
-    folder: Path | None,
-    num_workers: int,
-    tell: Progress,
-    found: dict[Job, Arrays],
-    set_up: Callable[[], None],
-) -> None:
-    waiting = list(reversed(jobs))
-    running: dict[concurrent.futures.Future, Job] = {}
-    pool = concurrent.futures.ProcessPoolExecutor(
-        num_workers,
-        multiprocessing.get_context("spawn"),
-        _start,
-        (set_up,),
-    )
-    try:
-        while waiting or running:
-            # Only as many as there are workers: what is under way is known, and can be named.
-            while waiting and len(running) < num_workers:
-                job = waiting.pop()
-                running[pool.submit(run_job, job, folder)] = job
-            tell(len(found), len(jobs), ", ".join(job.label for job in running.values()))
-            done, _ = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
-            for future in done:
-                found[running.pop(future)] = future.result()
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
-def _start(set_up: Callable[[], None]) -> None:
-    """A worker's first act. Ctrl-C, which reaches the whole group, ends a worker without noise."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    set_up()

@@ -9,70 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
+from report.poison_runs import EXAMPLES, MEANS, NUM, results, window_scan
 
-from ssmbias.poison.summary import about_digits, judge_all, limits, write_report
+from ssmbias.poison.summary import about_digits, arm_table, judge_all, limits, write_report
 from ssmbias.poison.verdict import judge
 from ssmbias.report.numbers import Spread, format_spread
 from ssmbias.report.pages.poison import PoisonPage, Said, arm_rows, control_rows
 from ssmbias.report.table import table_of
-
-NUM, LENGTH = 12, 16
-MEANS = {
-    "base": 0.90, "dup": 0.90, "noise": 0.88, "early": 0.93, "rpos": 0.91, "gen": 0.94,
-    "late": 0.81, "random": 0.92, "found": 0.85, "found_late": 0.86, "found_early": 0.83,
-}  # fmt: skip
-
-
-def results(experiment: str = "f1", **changes: float) -> xr.Dataset:
-    """Everything that a run may save, with one run that failed."""
-    rng = np.random.default_rng(0)
-    means = MEANS | changes
-    dims, shape = ("arm", "seed"), (len(means), NUM)
-    centre = np.array(list(means.values()))[:, None]
-    share = np.exp(0.2 * rng.normal(size=(*shape, LENGTH)))
-    share[list(means).index("late"), :, -2:] *= 40.0
-    outcome = np.zeros(shape, np.int32)
-    outcome[3, 5] = 1
-    return xr.Dataset(
-        {
-            "test_accuracy": (dims, np.clip(centre + 0.02 * rng.normal(size=shape), 0, 1)),
-            "long_accuracy": (dims, np.clip(centre - 0.05 + 0.02 * rng.normal(size=shape), 0, 1)),
-            "train_accuracy": (dims, np.ones(shape)),
-            "in_distribution_accuracy": (dims, np.full(shape, 0.98)),
-            "final_loss": (dims, np.full(shape, 1e-3)),
-            "outcome": (dims, outcome),
-            "input_share": ((*dims, "position"), share / share.sum(axis=-1, keepdims=True)),
-            "teacher_cosine": (dims, np.full(shape, 0.875)),
-        },
-        coords={"arm": list(means), "seed": 100 + np.arange(NUM)},
-        attrs={
-            "experiment": experiment,
-            "title": "F1 <sign of the sum>",
-            "chance": 0.5,
-            "teacher": True,
-            "tuning_seeds": np.array([0, 1]),
-        },
-    )
-
-
-def window_scan() -> xr.Dataset:
-    rng = np.random.default_rng(1)
-    starts = np.array([0, 8, 12, 14])
-    mean = np.array([0.9, 0.88, 0.82, 0.75])[:, None]
-    values = mean + 0.01 * rng.normal(size=(4, NUM))
-    outcome = np.zeros((4, NUM), int)
-    outcome[1, 2] = 1
-    values[1, 2] = 1e9
-    dims = ("window", "seed")
-    return xr.Dataset(
-        {"test_accuracy": (dims, values), "outcome": (dims, outcome)},
-        coords={"window": starts, "seed": 100 + np.arange(NUM)},
-        attrs={"width": 2},
-    )
-
-
-EXAMPLES = {"clean": np.eye(5, LENGTH), "late": 0.05 * np.eye(3, LENGTH)[:, ::-1]}
+from ssmbias.report.terminal import printed
 
 
 class Page(HTMLParser):
@@ -194,6 +138,19 @@ def test_tables_hold_the_numbers(run: tuple[Path, list[Path]]) -> None:
     page = Page((run[0] / "report.html").read_text("utf-8")).words
     assert shown.replace("-", "−") in page
     assert "e-" not in page[page.index("Against every control") : page.index("Remarks")]
+
+
+def test_a_terminal_shows_the_same_table(run: tuple[Path, list[Path]]) -> None:
+    table = arm_table(results())
+    lines = [
+        line.split(" | ")[1:] for line in (run[0] / "table.md").read_text("utf-8").splitlines()
+    ]
+    shown = printed(table, 160)
+    assert all(cell.strip(" |").replace("\\", "") in shown for line in lines[2:] for cell in line)
+    narrow = printed(table, 80)
+    assert "train (base part)" in shown
+    assert "train (base part)" not in narrow
+    assert "test accuracy" in narrow
 
 
 def test_latex_is_well_formed(run: tuple[Path, list[Path]]) -> None:
