@@ -48,11 +48,20 @@ class Bench:
         self._memory: dict[Hashable, dict] = {} if memory is None else memory
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` returns, made when first asked for under this name and kept."""
+        """What `make` returns, made when first asked for under this name and kept.
+
+        Arrays that `make` saves are kept with it, for every claim that asks.
+        """
         kept = self._memory.setdefault(_key(self.subject), {})
         if name not in kept:
-            kept[name] = make()
-        return kept[name]
+            before, self.arrays = self.arrays, {}
+            try:
+                kept[name] = make(), self.arrays
+            finally:
+                self.arrays = before
+        value, saved = kept[name]
+        self.arrays |= saved
+        return value
 
     def save(self, name: str, value: AnyArray | float) -> None:
         """Keep an array for figures and for `arrays.npz`, there `<subject>/<name>`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,7 +42,9 @@ def check(claim: Claim, subject: Any, bench: Bench | None = None) -> list[Eviden
     runs = _called(claim, "measure", claim.measure, subject, bench)
     predicted = _called(claim, "predict", claim.predict, subject, runs)
     rows = _compared(claim, subject, predicted, runs)
-    premises = tuple(premise.check(subject, runs) for premise in claim.premises)
+    premises = tuple(
+        _called(claim, "a premise", premise.check, subject, runs) for premise in claim.premises
+    )
     if claim.arrays is not None:
         for name, value in _called(claim, "arrays", claim.arrays, subject, predicted, runs).items():
             bench.save(name, value)
@@ -112,7 +115,8 @@ def _evidence(
     if verdict is Verdict.INCONCLUSIVE:
         return found
     said, why, _ = judged(control)
-    rejected = said is Verdict.VIOLATED
+    # A control whose numbers blow up was not rejected by the comparison.
+    rejected = said is Verdict.VIOLATED and math.isfinite(control.residual)
     found = dataclasses.replace(found, control_rejected=rejected)
     if rejected or verdict is Verdict.VIOLATED:
         return found

@@ -41,8 +41,15 @@ class Premise:
     def check(self, subject: Any, runs: Any) -> CheckedPremise:
         """Test the premise on the runs at hand."""
         found = self.test(subject, runs)
-        holds, detail = found if isinstance(found, tuple) else (found, "")
-        return CheckedPremise(self.statement, bool(holds), str(detail))
+        holds, detail = found if isinstance(found, tuple) and len(found) == 2 else (found, "")
+        if getattr(holds, "shape", None) == ():
+            holds = np.asarray(holds).item()
+        if not isinstance(holds, bool):
+            raise ValueError(
+                f"premise {self.statement!r}: its test returned {found!r}; expected True or False, "
+                "or a tuple (True or False, the number that decided)"
+            )
+        return CheckedPremise(self.statement, holds, str(detail))
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,9 @@ class Claim:
                     f"claim {self.id}: {field}={value!r}: expected a tuple of {kind.__name__}"
                     f"(...); one alone is ({kind.__name__}(...),)"
                 )
+        words = self.row_premises
+        if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"claim {self.id}: row_premises={words!r}: expected a tuple of texts")
 
     def speaks_of(self, subject: Any) -> bool:
         """Whether the claim is about this subject."""

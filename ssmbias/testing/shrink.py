@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from ssmbias.core.checks import require_int, require_x64
 from ssmbias.core.verdict import Verdict
 from ssmbias.evidence import Bench, Claim, Evidence, check, require_subject
 from ssmbias.report.evidence_list import EvidenceList
+from ssmbias.runs.describe import described
 
 
 class Counterexample(NamedTuple):
@@ -138,7 +140,7 @@ class _Search:
         return len(self._known)
 
     def _evidence(self, subject: Any) -> list[Evidence]:
-        key = repr(require_subject(subject))
+        key = json.dumps(described(require_subject(subject)), sort_keys=True)
         if key not in self._known:
             if not self._left:
                 return []

@@ -8,12 +8,12 @@ from typing import Any
 from ssmbias.core.checks import require_int, require_number
 from ssmbias.runs.mapping import as_list, keys_of
 from ssmbias.subjects import DEFAULT_STRENGTHS, SETTINGS
-from ssmbias.verification.pairing import OVERRIDES, Verification, plan
+from ssmbias.verification.pairing import DEFAULT_MAX_COST, OVERRIDES, Verification, plan
 
 DEFAULT_MAPPING: Mapping[str, Any] = {
     "setting": list(SETTINGS),
     "claims": "all",
-    "max_cost": 60.0,
+    "max_cost": DEFAULT_MAX_COST,
     "num_seeds": 16,
     "strength": list(DEFAULT_STRENGTHS),
     "rtol": 1e-10,

@@ -20,11 +20,14 @@ from ssmbias.evidence.registry import (
     select,
 )
 from ssmbias.runs.mapping import as_list
-from ssmbias.subjects import SETTINGS, Theorem1, family, passages
+from ssmbias.subjects import SETTINGS, Passage, Theorem1, family, passages
 from ssmbias.subjects.theorem1 import starts
 
 OVERRIDES = ("seq_len", "state_dim", "init_scale", "gap", "first_seed", "horizon")
 """Numbers of a setting whose change shows in its name."""
+
+DEFAULT_MAX_COST = 60.0
+"""Seconds above which the main job takes a claim only if it is named, or asked for all of them."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,17 @@ class Verification:
                     "its own"
                 )
             seen[key] = subject
+        if not self.pairs:
+            raise ValueError(
+                "claims: nothing is left to check; name a claim by its id, give a subject that "
+                "some claim speaks of, or raise max_cost"
+            )
         by_id(self.claims)
 
     @property
     def claims(self) -> tuple[Claim, ...]:
         """The claims, each once."""
-        return tuple(dict.fromkeys(claim for claim, _ in self.pairs))
+        return tuple({id(claim): claim for claim, _ in self.pairs}.values())
 
     @property
     def subjects(self) -> tuple[Any, ...]:
@@ -88,7 +96,7 @@ def plan(
       settings: see `verify`.
       changes: fields of `Theorem1` that are other than in the named settings; `None` keeps one.
       rtol: tolerance of one step of an integrator.
-      max_cost: claims whose `cost` is higher are left out, unless they are named.
+      max_cost: claims whose `cost` is higher are left out, unless they are named one by one.
 
     Returns:
       What is to be checked.
@@ -96,7 +104,7 @@ def plan(
     Raises:
       ValueError: as `verify`.
     """
-    named, files = _claims(claims, max_cost)
+    named, grouped, files = _claims(claims, max_cost)
     offers = [offer for offer in files.values() if any(claim in named for claim in offer.claims)]
     offered = [subject for offer in offers for subject in offer.subjects]
     given = [item for part in (subjects, settings) if part is not None for item in as_list(part)]
@@ -105,6 +113,11 @@ def plan(
         changed["strengths"] = tuple(as_list(changed["strengths"]))
     whole = [] if settings is None else as_list(settings)
     every = _subjects(given or list(SETTINGS), changed, whole)
+    if changed and given and not whole and not any(isinstance(item, str) for item in given):
+        raise ValueError(
+            f"{', '.join(changed)}: only settings that are named are changed; give the numbers to "
+            "your subjects, such as Theorem1(..., num_seeds=4)"
+        )
     if subjects is None:
         every += offered
     pairs = []
@@ -112,13 +125,13 @@ def plan(
         for claim in named:
             home = next((f for f in files.values() if claim in f.claims), None)
             # A file's claims are checked on its own subjects, if it has any.
-            own = home.subjects if home and subjects is None else ()
+            offers_own = home.subjects if home and subjects is None else ()
+            own = [s for s in offers_own if claim.speaks_of(s)]
             if claim.speaks_of(subject) and (not own or any(subject is s for s in own)):
                 pairs.append((claim, subject))
     paired = {claim.id for claim, _ in pairs}
-    everything = any(isinstance(name, str) and name.lower() == "all" for name in as_list(claims))
     for claim in named:
-        if claim.id not in paired and not (everything and pairs):
+        if claim.id not in paired and claim.id not in grouped:
             kinds = claim.subject if isinstance(claim.subject, tuple) else (claim.subject,)
             raise ValueError(
                 f"claim {claim.id}: is about {' or '.join(k.__name__ for k in kinds)}, and none of "
@@ -126,11 +139,21 @@ def plan(
                 "give such a subject, or leave the claim out"
             )
     words = command_words(claims, given, changed, rtol)
+    if words is not None and max_cost != DEFAULT_MAX_COST:
+        dear = any(claim.cost > DEFAULT_MAX_COST for claim, _ in pairs)
+        if max_cost is not None or dear:
+            words += (f"max_cost={_written(max_cost)}",)
     return Verification(tuple(pairs), rtol, words)
 
 
-def _claims(claims: Any, max_cost: float | None) -> tuple[list[Claim], dict[str | Path, Offer]]:
-    """The claims that are asked for, and what the files among them and packages offer."""
+def _claims(
+    claims: Any, max_cost: float | None
+) -> tuple[list[Claim], set[str], dict[str | Path, Offer]]:
+    """The claims that are asked for, and what the files among them and packages offer.
+
+    The ids between the two are those that came with "all" or with their family alone: they are
+    left out where nothing is there to check them on.
+    """
     items = as_list(claims)
     if not items:
         raise ValueError("claims=[]: name claims, or write claims=all")
@@ -154,10 +177,12 @@ def _claims(claims: Any, max_cost: float | None) -> tuple[list[Claim], dict[str 
     ours = claims_of_package("ssmbias.claims")
     every = by_id([*ours, *(c for found in installed.values() for c in found.claims)])
     chosen = select(names, every)
+    groups = {"all", *(claim.family.lower() for claim in every.values() if claim.family)}
+    one_by_one = select([name for name in names if name.lower() not in groups], every)
+    grouped = {claim.id for claim in chosen} - {claim.id for claim in one_by_one}
     if max_cost is not None:
-        wanted = {name.lower() for name in names}
-        chosen = [c for c in chosen if c.cost <= max_cost or c.id.lower() in wanted]
-    return list(by_id([*chosen, *own]).values()), files
+        chosen = [c for c in chosen if c.cost <= max_cost or c.id not in grouped]
+    return list(by_id([*chosen, *own]).values()), grouped, files
 
 
 def _subjects(given: list[Any], changes: dict[str, Any], whole: list[Any]) -> list[Any]:
@@ -174,7 +199,7 @@ def _subjects(given: list[Any], changes: dict[str, Any], whole: list[Any]) -> li
                     f"settings={item!r}: choose from {', '.join(SETTINGS)}, or give a Theorem1(...)"
                 )
             setting = _changed(setting, changes)
-            if not any(type(s).__name__ == "Passage" for s in found):
+            if not any(isinstance(subject, Passage) for subject in found):
                 found += passages(setting)
             starts(setting)  # refuses a gap that leaves some seed's start out of order
             found += family(setting)

@@ -74,7 +74,11 @@ def run_verification(
         memory.forget_all_but(rest)
         rows, saved = _check_or_find(claim, memory.on(subject), units)
         evidence += rows
-        arrays |= {f"{subject.name}/{name}": value for name, value in saved.items()}
+        for name, value in saved.items():
+            taken = f"{subject.name}/{name}" in arrays
+            # Two claims may save different arrays by one name.
+            whose = f"{subject.name}/{claim.id}" if taken else subject.name
+            arrays[f"{whose}/{name}"] = value
         drawings += [Drawing(claim.id, subject.name, figure, saved) for figure in claim.figures]
     if progress:
         progress(len(job.pairs), len(job.pairs), "done")

@@ -117,6 +117,11 @@ class TestControls:
     def test_a_violation_stays_one_whatever_the_control_says(self) -> None:
         assert self.verdict(0.0, 0.5)[0] is Verdict.VIOLATED
 
+    @pytest.mark.parametrize("wrong", [math.inf, -math.inf])
+    def test_a_control_that_blows_up_was_not_rejected(self, wrong: float) -> None:
+        verdict, rejected, _ = self.verdict(0.5, wrong)
+        assert (verdict, rejected) == (Verdict.INCONCLUSIVE, False)
+
     def test_another_measurement_may_be_the_control(self) -> None:
         tried = claim(wrong=None, wrong_measure=lambda subject, bench: 1.0)
         (row,) = check(tried, Coin())
@@ -194,6 +199,15 @@ class TestBench:
         assert bench.on(coin).once("runs", lambda: "again") == "coin"
         assert bench.on(other).once("runs", lambda: "again") == "again"
 
+    def test_arrays_saved_by_shared_runs_are_everybodys(self) -> None:
+        memory = Bench(None)
+        first, second = memory.on(Coin()), memory.on(Coin())
+        first.save("own", 1.0)
+        for bench in (first, second):
+            bench.once("runs", lambda bench=bench: bench.save("shared", 2.0))
+        assert first.arrays == {"own": 1.0, "shared": 2.0}
+        assert second.arrays == {"shared": 2.0}
+
     def test_a_subject_with_arrays_is_known_by_itself(self) -> None:
         @dataclass(frozen=True)
         class Data:
@@ -219,11 +233,23 @@ class TestRefused:
             ({"premises": Premise("x", lambda s, r: True)}, "tuple of Premise"),
             ({"figures": ("x",)}, "tuple of Figure"),
             ({"kind": "guess"}, "guess"),
+            ({"row_premises": ["x"]}, "expected a tuple of texts"),
         ],
     )
     def test_claims(self, changes: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             claim(**changes)
+
+    @pytest.mark.parametrize("found", [[False, "x"], math.nan, None, "yes", (True, "a", "b"), 1])
+    def test_premises_that_are_neither_true_nor_false(self, found: Any) -> None:
+        odd = Premise("odd", lambda s, runs: found)
+        with pytest.raises(ValueError, match="premise 'odd': its test returned") as caught:
+            check(claim(premises=(odd,)), Coin())
+        assert "a premise of claim COIN" in caught.value.__notes__[0]
+
+    @pytest.mark.parametrize("found", [np.True_, np.array(True), (np.bool_(True), 3)])
+    def test_premises_by_numpy(self, found: Any) -> None:
+        assert Premise("x", lambda s, runs: found).check(None, None).holds is True
 
     def test_names_of_figures(self) -> None:
         with pytest.raises(ValueError, match="names a file"):

@@ -56,7 +56,7 @@ def attributes(
         "hardware": json.dumps(found["hardware"], sort_keys=True),
         SOURCE: found["source"],
         MARK: digest_of_parts(found),
-    } | {f"{package}_version": version for package, version in versions().items()}
+    } | {f"{package.replace('-', '_')}_version": version for package, version in versions().items()}
     taken = ours.keys() & provenance.keys()
     if taken:
         raise ValueError(f"provenance: {', '.join(sorted(taken))} is set by the store; rename it")

@@ -63,15 +63,19 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
       ValueError: the run cannot be read.
     """
     results, arrays = load_results(run_dir)
-    return write_report_of(results, arrays, Path(run_dir))
-
-
-def write_report_of(results: Mapping[str, Any], arrays: Arrays, folder: Path) -> Path:
-    """As `write_report`, for results that are at hand; the folder exists."""
-    plans = plan_figures(results, arrays)
+    folder, plans = Path(run_dir), plan_figures(results, arrays)
     if not all(_picture(folder, plan).png.is_file() for plan in plans):
         draw_figures(results, arrays, folder)
     return write_page(folder, _page(results, folder, plans))
+
+
+def write_report_of(results: Mapping[str, Any], arrays: Arrays, folder: Path) -> Path:
+    """As `write_report`, for results that are at hand; the folder exists.
+
+    All figures are drawn: those that are there may be of an earlier run.
+    """
+    draw_figures(results, arrays, folder)
+    return write_page(folder, _page(results, folder, plan_figures(results, arrays)))
 
 
 def _picture(folder: Path, plan: FigurePlan) -> Picture:
