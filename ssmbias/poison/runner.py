@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def run_experiment(
     blocks = [chosen[i : i + size] for i in range(0, len(chosen), size)]
     turns = {arm.name: kind.turns(experiment, arm) for arm in to_run}
     teller = Teller(len(blocks) * sum(turns.values()), progress)
-    store = None if folder is None else UnitStore(folder, experiment)
+    store = None if folder is None else UnitStore(folder, experiment, to_run)
     parts = []
     for block in blocks:
         work = _Block(experiment, to_run, block, store, teller)
@@ -144,7 +145,7 @@ class _Block:
             own = tuple(arm for arm in arms if arm.by_hand is not None and arm not in all_arms())
             self._bench: Any = AtOnce(experiment, seeds, self.unit, own, teller)
         else:
-            states = None if store is None else store.states(seeds)
+            states = None if store is None else functools.partial(store.states, seeds=seeds)
             self._bench = OneByOne(experiment, seeds, self.unit, states, teller)
 
     def unit(self, name: str) -> Arrays:

@@ -38,9 +38,12 @@ def sentence(
       level: of the corrected p values.
     """
     what = quantity.replace("_", " ")
-    dup = differences["dup"]
+    ground = baselines(words, differences)
+    name = first_baseline(ground)
+    plain = differences[name]
     compared = (
-        f"{attack} - dup = {in_points(dup)}, lower in {dup.num_lower} of {dup.num_pairs} seeds"
+        f"{attack} - {name} = {in_points(plain)}, lower in {plain.num_lower} of "
+        f"{plain.num_pairs} seeds"
     )
     if verdict == LAST_ELEMENTS:
         largest = max(found.p_corrected for found in differences.values())
@@ -50,7 +53,7 @@ def sentence(
             f"{largest:.2g}, controls {listed(differences)})."
         )
     if verdict in (ORDINARY, NOT_BEYOND_RANDOM):
-        start = f"{attack} lowers {what} ({compared}; corrected p {dup.p_corrected:.2g})"
+        start = f"{attack} lowers {what} ({compared}; corrected p {plain.p_corrected:.2g})"
         open_ones = "; ".join(f"{name}: {in_points(differences[name])}" for name in unbeaten)
         if verdict == NOT_BEYOND_RANDOM:
             return (
@@ -74,15 +77,24 @@ def sentence(
             "the last elements was not shown."
         )
     if verdict == HELPS:
-        return f"Poison helps: {attack} raises {what} ({compared}; p {dup.p_corrected:.2g})."
-    ground = [name for name in differences if words[name].role == "baseline"]
+        return f"Poison helps: {attack} raises {what} ({compared}; p {plain.p_corrected:.2g})."
     return (
         f"No harm found: {attack} was not shown to lower {what} below "
         f"{listed([name for name in ground if name in unbeaten])} ({compared}; corrected p "
-        f"{dup.p_corrected:.2g}). A loss of up to "
+        f"{plain.p_corrected:.2g}). A loss of up to "
         f"{max(0.0, -min(differences[name].points.low for name in ground)):.2g} points is not "
         f"ruled out at level {level:g}."
     )
+
+
+def baselines(words: Mapping[str, Words], controls: Iterable[str]) -> list[str]:
+    """Those of some controls that are baselines, in their order."""
+    return [name for name in controls if words[name].role == "baseline"]
+
+
+def first_baseline(names: list[str]) -> str:
+    """The baseline whose numbers are given: dup, or the first where it is none of them."""
+    return "dup" if "dup" in names else names[0]
 
 
 def notes_on(

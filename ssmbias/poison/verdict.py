@@ -32,6 +32,8 @@ from ssmbias.poison.sentences import (
     LAST_ELEMENTS,
     NO_HARM,
     ORDINARY,
+    baselines,
+    first_baseline,
     listed,
     notes_on,
     sentence,
@@ -116,10 +118,11 @@ def judge(
     "Lower" means that the mean difference is negative and its p value, two-sided and corrected by
     Holm's method for the number of controls, is below `level`. With the first rule that fits:
 
-    - inconclusive: a control is missing; fewer than `MIN_PAIRS` usable pairs with one of
-      them, or more than half of the pairs unusable; an arm whose mean accuracy on the base part
-      is below `FITTED`; a dup arm near chance, which has nothing to lose;
-    - poison helps: higher than dup and base;
+    - inconclusive: a control is missing, or none is a baseline (base or dup); fewer than
+      `MIN_PAIRS` usable pairs with one of them, or more than half of the pairs unusable; an arm
+      whose mean accuracy on the base part is below `FITTED`; a dup arm (without it, the first
+      baseline) near chance, which has nothing to lose;
+    - poison helps: higher than its baselines, dup and base;
     - no harm found: not lower than both of them;
     - effect of the last elements: lower than every control, those with the same sequences
       elsewhere included (early and rpos; a found attack has no such controls), if all poisons
@@ -168,7 +171,7 @@ def judge(
     generic = against(honest[0]) if honest else None
     unbeaten = tuple(name for name, found in differences.items() if not found.is_lower(level))
     unequal = _unequal_sizes(results, words, attack, controls)
-    reason = _inconclusive(results, words[attack], differences, quantity)
+    reason = _inconclusive(results, words, attack, differences, quantity)
     if reason:
         label, said = INCONCLUSIVE, f"Inconclusive: {reason}."
     else:
@@ -189,14 +192,23 @@ def judge(
 
 
 def _inconclusive(
-    results: xr.Dataset, words: Words, differences: Mapping[str, Difference], quantity: str
+    results: xr.Dataset,
+    words: Mapping[str, Words],
+    attack: str,
+    differences: Mapping[str, Difference],
+    quantity: str,
 ) -> str:
     """Why nothing can be said; "" where something can."""
-    attack = words.name
-    missing = [name for name in words.controls if name not in differences]
+    missing = [name for name in words[attack].controls if name not in differences]
     if missing:
         were = "control {} was" if len(missing) == 1 else "controls {} were"
         return f"the needed {were.format(listed(missing))} not run"
+    ground = baselines(words, differences)
+    if not ground:
+        return (
+            f"no baseline, such as base or dup, is among the controls of {attack}: nothing tells "
+            "what it changes"
+        )
     for control, found in differences.items():
         num = found.num_pairs + found.num_excluded
         if found.num_pairs < LEAST_FRACTION * num:
@@ -217,12 +229,16 @@ def _inconclusive(
                 f"training was not fitted in arm {arm}: its mean accuracy on the base part is "
                 f"{fitted:.3f}, below {least:g}"
             )
+    return _nothing_to_lose(results, first_baseline(ground), quantity)
+
+
+def _nothing_to_lose(results: xr.Dataset, baseline: str, quantity: str) -> str:
     chance = float(results.attrs["chance"])
-    dup = interval_of_mean(usable_values(results, "dup", quantity), seed=RESAMPLING)
-    if dup.low < chance + MIN_ABOVE_CHANCE:
+    plain = interval_of_mean(usable_values(results, baseline, quantity), seed=RESAMPLING)
+    if plain.low < chance + MIN_ABOVE_CHANCE:
         return (
-            f"the baseline dup is near chance ({dup.mean:.3f} [{dup.low:.3f}, {dup.high:.3f}], "
-            f"chance {chance:.3g}): there is nothing to lose"
+            f"the baseline {baseline} is near chance ({plain.mean:.3f} [{plain.low:.3f}, "
+            f"{plain.high:.3f}], chance {chance:.3g}): there is nothing to lose"
         )
     return ""
 
@@ -259,7 +275,7 @@ def _decide(
     level: float,
     unequal: tuple[str, ...],
 ) -> str:
-    ground = [name for name in differences if words[name].role == "baseline"]
+    ground = baselines(words, differences)
     if all(differences[name].is_higher(level) for name in ground):
         return HELPS
     if any(name in unbeaten for name in ground):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ssmbias.poison import arms as folder
 from ssmbias.poison.arms.arm import Arm
@@ -54,10 +54,16 @@ def find_arm(name: str) -> Arm | None:
             return arm
     for module in _modules():
         family = getattr(module, "family", None)
-        found = None if family is None else family(name)
+        found = None if family is None else _of_family(family, str(name))
         if found is not None:
             return found
     return None
+
+
+@functools.cache
+def _of_family(family: Callable[[str], Arm | None], name: str) -> Arm | None:
+    """One and the same arm whenever it is asked for."""
+    return family(name)
 
 
 def arms_of(experiment: Experiment) -> tuple[str, ...]:
@@ -103,8 +109,8 @@ def require_arms(experiment: Experiment, arms: Iterable[str | Arm]) -> tuple[Arm
       The arms.
 
     Raises:
-      ValueError: no arm, an unknown one, one twice, one that only a teacher could label, or a
-        window outside of the sequence.
+      ValueError: no arm, an unknown one, one twice, one of your own with a name of ours, one that
+        only a teacher could label, or a window outside of the sequence.
 
     Example:
       >>> from ssmbias.poison.catalogue import find_experiment
@@ -126,6 +132,8 @@ def require_arms(experiment: Experiment, arms: Iterable[str | Arm]) -> tuple[Arm
         name = one.name if isinstance(one, Arm) else one
         if arm is None:
             raise ValueError(f"arms={name!r}: choose from {choice}")
+        if find_arm(name) not in (None, arm):
+            raise ValueError(f"arms={name!r}: is an arm of the package; give yours another name")
         reason = arm.lacks(experiment)
         if reason:
             raise ValueError(f"arms={name!r}: {reason}; choose from {choice}")
@@ -136,16 +144,25 @@ def require_arms(experiment: Experiment, arms: Iterable[str | Arm]) -> tuple[Arm
 
 
 def with_needed(experiment: Experiment, arms: Iterable[Arm]) -> tuple[Arm, ...]:
-    """The arms with those that they are made from, each once, in the order of all arms."""
+    """The arms with those that they are made from, each once, in the order of all arms.
+
+    Raises:
+      ValueError: an arm needs one that is neither among the arms nor of the package.
+    """
     found = {arm.name: arm for arm in arms}
-    for arm in [*found.values()]:
+    to_look_at = [*found.values()]
+    for arm in to_look_at:
         needed = [*arm.needs]
         # Networks trained one by one are attacked as base left them, and end where base did.
         schedule = getattr(experiment.training, "schedule", "")
         if not experiment.training.at_once and (arm.carrier == "found" or schedule == "paper"):
             needed.append("base")
         for name in needed:
+            if name in found:
+                continue
             other = find_arm(name)
-            assert other is not None
-            found.setdefault(name, other)
+            if other is None:
+                raise ValueError(f"arms={arm.name!r}: needs the arm {name!r}; pass it as well")
+            found[name] = other
+            to_look_at.append(other)
     return tuple(sorted(found.values(), key=lambda arm: arm.order))

@@ -36,7 +36,8 @@ def run_full(
       Dims arm and seed. test_accuracy: on test images that are no targets; target_accuracy: on
       the targets; train_accuracy: on the base part, as evaluated; running_accuracy and final_loss:
       of the last epoch, as trained on; outcome: 0, or 1 where a run does not fit its base part or
-      is not finite; epochs; objective: of gradient matching; late_share: of the perturbation in
+      is not finite; epochs; objective: of gradient matching; poison_norm: mean l2 norm of a
+      perturbation; late_share: of the perturbation in
       the last elements of the sequence, late_share_rows: in the last row of the image (nan in
       arms without; evenly spread it is the attribute uniform_share).
 

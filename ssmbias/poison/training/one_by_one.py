@@ -36,13 +36,13 @@ class OneByOne:
       experiment: which.
       seeds: one.
       unit: gives the arrays that are kept of another arm of this seed.
-      folder: of states; `None` keeps none.
+      folder: of the states of an arm, by its name; `None` keeps none.
       teller: told of every epoch and restart.
     """
 
     scalars = (
         "test_accuracy", "train_accuracy", "running_accuracy", "final_loss", "epochs", "objective",
-        "late_share", "late_share_rows",
+        "late_share", "late_share_rows", "poison_norm",
     )  # fmt: skip
     seeds_at_once = 1
 
@@ -58,7 +58,7 @@ class OneByOne:
         experiment: Experiment,
         seeds: tuple[int, ...],
         unit: Callable[[str], dict[str, np.ndarray]],
-        folder: Path | None,
+        folder: Callable[[str], Path] | None,
         teller: Teller,
     ) -> None:
         (self.seed,) = seeds
@@ -154,7 +154,7 @@ class OneByOne:
         base, restarts = self._base(), self.experiment.poisons.matching.restarts
         victim = Victim(base.params, base.stats, self.problem.targets)
         search = no_search(self.experiment, self._carriers)
-        with self._states(f"search-{arm}") as kept:
+        with self._states("search", arm) as kept:
             latest = kept.latest(search) if kept else None
             if latest is not None:
                 search = Search(*latest[1])
@@ -178,7 +178,7 @@ class OneByOne:
             base_loss = float(self._unit("base")["final_loss"][0])
         least, most = training.epochs_of(adds=adds)
         state = start(self.experiment, self.seed, self.problem.train.inputs[0])
-        with self._states(f"train-{arm}") as kept:
+        with self._states("train", arm) as kept:
             latest = kept.latest(state) if kept else None
             if latest is not None:
                 state = latest[1]
@@ -215,12 +215,12 @@ class OneByOne:
         return self._trained
 
     @contextlib.contextmanager
-    def _states(self, name: str) -> Iterator[Checkpoints | None]:
-        """The states of one training or search, where a folder is there for them."""
+    def _states(self, kind: str, arm: str) -> Iterator[Checkpoints | None]:
+        """The states of the training or search of an arm, where a folder is there for them."""
         if self._folder is None:
             yield None
             return
-        with Checkpoints(self._folder / name) as kept:
+        with Checkpoints(self._folder(arm) / f"{kind}-{arm}") as kept:
             yield kept
 
     def _measured(self, state: State) -> dict[str, Any]:

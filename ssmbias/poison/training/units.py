@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ssmbias.poison.arms.arm import Arm
-from ssmbias.poison.arms.registry import find_arm
+from ssmbias.poison.arms.registry import all_arms, find_arm
 from ssmbias.poison.settings import Experiment
 from ssmbias.runs.fingerprint import fingerprint
 from ssmbias.runs.units import Units
@@ -31,14 +31,16 @@ class UnitStore:
     Args:
       folder: of the run.
       experiment: whose units they are.
+      arms: that run; an arm of your own that another one needs is found among them.
 
     Raises:
       ValueError: the folder holds units of another version.
     """
 
-    def __init__(self, folder: Path, experiment: Experiment) -> None:
+    def __init__(self, folder: Path, experiment: Experiment, arms: tuple[Arm, ...] = ()) -> None:
         self._units = Units(Path(folder) / "units", LAYOUT)
         self._folder, self._experiment = Path(folder), experiment
+        self._arms = {arm.name: arm for arm in arms}
         mark = getattr(experiment.task, "mark", None)
         self._data = None if mark is None else mark()
         self._marks: dict[str, str] = {}
@@ -71,16 +73,28 @@ class UnitStore:
                 "training": one.training,
                 "poisons": one.poisons,
                 "data": self._data,
-                "arm": [arm.name, arm.adds, arm.carrier, arm.by_hand or arm.make],
+                "arm": _of_arm(arm),
             }
+            # Arms of the package count by their source.
+            own = [one for one in self._made_from(arm)[1:] if one not in all_arms()]
+            if own:
+                parts["needs"] = [_of_arm(one) for one in own]
             self._marks[arm.name] = fingerprint(parts, *self._sources(arm))
         return self._marks[arm.name]
 
-    def states(self, seeds: tuple[int, ...]) -> Path:
-        """Where unfinished trainings and searches of a seed are kept."""
-        base = find_arm("base")
-        assert base is not None
-        return self._folder / "states" / self.mark(base)[:16] / f"seed{seeds[0]}"
+    def states(self, arm: str, seeds: tuple[int, ...]) -> Path:
+        """Where the unfinished training and search of an arm are kept, for one seed."""
+        one = self._arms.get(arm) or find_arm(arm)
+        assert one is not None
+        return self._folder / "states" / self.mark(one)[:16] / f"seed{seeds[0]}"
+
+    def _made_from(self, arm: Arm) -> list[Arm]:
+        """The arm, and all that it needs, directly or not."""
+        found = [arm]
+        for one in found:
+            others = [self._arms.get(name) or find_arm(name) for name in one.needs]
+            found += [other for other in others if other is not None and other not in found]
+        return found
 
     def _sources(self, arm: Arm) -> list[str | Path]:
         """The modules that compute an arm."""
@@ -88,11 +102,15 @@ class UnitStore:
         modules = {f"ssmbias.poison.training.{engine}"}
         for part in (self._experiment.task, self._experiment.network):
             modules.add(type(part).__module__)
-        for one in (arm, *(find_arm(name) for name in arm.needs)):
-            made = None if one is None else one.by_hand or one.make
-            modules.add(getattr(made, "__module__", ""))
+        for one in self._made_from(arm):
+            modules.add(getattr(one.by_hand or one.make, "__module__", ""))
         # A user's module counts by its text too: as a part of what describes its functions.
         return sorted(name for name in modules if name.startswith("ssmbias."))
+
+
+def _of_arm(arm: Arm) -> list[Any]:
+    """What counts of an arm."""
+    return [arm.name, arm.adds, arm.carrier, arm.by_hand or arm.make]
 
 
 def _of_task(task: Any) -> Any:

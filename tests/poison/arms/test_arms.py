@@ -167,6 +167,40 @@ def test_an_arm_of_your_own_needs_no_file_and_can_be_judged(prepared) -> None:
         judge(found, "dup")
 
 
+def same(experiment, keys, copies):
+    del experiment, keys
+    return copies
+
+
+def own(name: str, *needs: str) -> Arm:
+    return Arm(Words(name, "of my own"), order=50, by_hand=same, needs=needs)
+
+
+@pytest.mark.parametrize("name", ["base", "dup", "found", "window3"])
+def test_a_name_of_ours_is_taken(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^arms='{name}': is an arm of the package; .*$"):
+        require_arms(F1, [own(name)])
+    # Negative controls: a free name, and the arm of the package itself.
+    assert require_arms(F1, [own("mine")])[0].name == "mine"
+    ours = registry.find_arm(name)
+    assert ours is not None
+    assert require_arms(F1, [ours]) == (ours,)
+
+
+def test_what_an_arm_needs_is_found_to_the_end() -> None:
+    def names(*arms: Arm) -> set[str]:
+        return {arm.name for arm in registry.with_needed(F1, arms)}
+
+    one, two = own("one", "two", "random"), own("two")
+    assert names(one, two) == {"one", "two", "random", "found"}
+    assert two in registry.with_needed(F1, [one, two])
+    # Negative controls: nothing is needed; what is needed is nowhere; and a circle comes to an end.
+    assert names(two) == {"two"}
+    with pytest.raises(ValueError, match=r"^arms='one': needs the arm 'two'; pass it as well$"):
+        names(one)
+    assert names(own("one", "two"), own("two", "one")) == {"one", "two"}
+
+
 @pytest.mark.parametrize("arm", registry.all_arms(), ids=lambda arm: arm.name)
 def test_every_arm_has_words(arm) -> None:
     assert arm.words.title

@@ -43,10 +43,10 @@ def run_until(settings: FullSettings, folder: Path, text: str) -> None:
 
 def final_states(settings: FullSettings, folder: Path, arms: tuple[str, ...]) -> list[np.ndarray]:
     """The leaves of the last checkpoints of all arms."""
-    (home,) = (folder / "states").iterdir()
     experiment, leaves = settings.experiment(), []
     for arm in arms:
-        with Checkpoints(home / "seed3" / f"train-{arm}") as kept:
+        (home,) = (folder / "states").glob(f"*/seed3/train-{arm}")
+        with Checkpoints(home) as kept:
             assert kept.steps() == [2, 3]  # the last two of three epochs
             latest = kept.latest(start(experiment, 3, example_of(experiment)))
             assert latest is not None

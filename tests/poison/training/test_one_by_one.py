@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +14,7 @@ from poison_own import apply, arrays, init
 from poison_tiny import F1
 
 import ssmbias
+from ssmbias.poison.arms.arm import Arm, Words
 from ssmbias.poison.runner import run_experiment
 from ssmbias.poison.training.settings import Minibatches, as_full_batch, as_minibatches
 
@@ -49,6 +53,49 @@ def test_an_epoch_by_hand() -> None:
     margins = np.array([float(apply(params, u)[0]) for u in inputs])
     loss = np.mean(np.log1p(np.exp(-signs * margins)))
     assert float(found.final_loss[0, 0]) == pytest.approx(loss, rel=1e-6)  # single precision
+
+
+def louder(name: str, factor: float, **words: Any) -> Arm:
+    def make(experiment, keys, copies):
+        del experiment, keys
+        return copies._replace(inputs=factor * copies.inputs)
+
+    return Arm(Words(name, "copies, louder", **words), order=50, by_hand=make, carrier="none")
+
+
+ONE = dataclasses.replace(TRAINING, epochs=1)
+
+
+def test_a_changed_arm_does_not_go_on_from_states_of_the_old_one(tmp_path) -> None:
+    mine = dataclasses.replace(arrays(), training=ONE)
+
+    def loss(factor: float, folder: Path | None) -> float:
+        run = run_experiment(mine, ["base", louder("mine", factor)], (0,), folder=folder)
+        return float(run.results.final_loss.sel(arm="mine")[0])
+
+    def states(arm: str) -> int:
+        return len(list(tmp_path.glob(f"states/*/seed0/train-{arm}")))
+
+    first = loss(2.0, tmp_path)
+    # As if it had been killed after training: states are there, units are not.
+    shutil.rmtree(tmp_path / "units")
+    assert loss(-50.0, tmp_path) == loss(-50.0, None) != first
+    # Negative control: base did not change, and has gone on from its state, as an arm as before.
+    assert (states("base"), states("mine")) == (1, 2)
+    assert loss(2.0, tmp_path) == first
+    assert states("mine") == 2
+
+
+def test_another_size_is_told_after_minibatches_too() -> None:
+    mine = dataclasses.replace(arrays(), training=ONE)
+    attack = louder("mine", 2.0, role="attack", controls=("base", "quiet", "alike"))
+    arms = ["base", attack, louder("quiet", 1.0), louder("alike", -2.0)]
+    found = run_experiment(mine, arms, (0,)).results
+    norm = found.poison_norm.isel(seed=0)
+    assert float(norm.sel(arm="mine") / norm.sel(arm="quiet")) == pytest.approx(2.0, rel=1e-6)
+    (note,) = (x for x in ssmbias.poison.judge(found, "mine").notes if "Sizes differ" in x)
+    assert "differently from quiet may" in note
+    assert "alike" not in note  # negative control: of one size
 
 
 @pytest.mark.slow

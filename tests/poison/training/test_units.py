@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from poison_tiny import F1, SEEDS
 
+from ssmbias.poison.arms.arm import Arm, Words
 from ssmbias.poison.arms.registry import require_arms
 from ssmbias.poison.changes import changed
 from ssmbias.poison.runner import run_experiment
@@ -110,6 +111,23 @@ class TestResuming:
 
         assert mark() == mark()
         assert len({mark(), mark(scale=2.0), mark(noise=0.5)}) == 3
+
+    def test_units_know_the_arms_of_your_own_that_yours_are_made_from(self, tmp_path) -> None:
+        def own(name: str, factor: float, *needs: str) -> Arm:
+            def make(experiment, keys, copies):
+                return copies._replace(inputs=factor * copies.inputs)
+
+            return Arm(Words(name, "mine"), order=50, by_hand=make, needs=needs)
+
+        def mark(factor: float, needs: str) -> str:
+            first, second = own("first", 1.0, needs), own("second", 1.0, "third")
+            arms = (first, second, own("third", factor))
+            return UnitStore(tmp_path, F1, arms).mark(first)
+
+        assert mark(2.0, "second") == mark(2.0, "second")
+        assert mark(2.0, "second") != mark(3.0, "second")
+        # Negative control: an arm that is not needed does not matter.
+        assert mark(2.0, "late") == mark(3.0, "late")
 
     def test_a_folder_of_another_version_is_refused(self, tmp_path) -> None:
         (tmp_path / "units").mkdir()
