@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from ssmbias.evidence.beside import importable
 from ssmbias.evidence.claim import Claim, require_subject
 
 ENTRY_POINTS = "ssmbias.claims"
@@ -52,13 +52,14 @@ def claims_of_file(path: str | Path) -> Offer:
 
     Args:
       path: a file that defines `CLAIMS` and, as a rule, `SUBJECTS`. It may import modules that
-        stand beside it.
+        stand beside it, whose names no other file's modules have.
 
     Returns:
       What it defines.
 
     Raises:
-      ValueError: there is no such file, it cannot be run, or it defines no claims.
+      ValueError: there is no such file, it cannot be run, it defines no claims, or a module beside
+        it has the name of one that is loaded from elsewhere.
     """
     file = Path(path).expanduser().resolve()
     if not file.is_file():
@@ -71,7 +72,7 @@ def claims_of_file(path: str | Path) -> Offer:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with _beside(file.parent):
+        with importable(file):
             spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
@@ -172,14 +173,3 @@ def _found(module: ModuleType | Any, where: str) -> Offer:
         return Offer(claims, tuple(require_subject(subject) for subject in subjects))
     except ValueError as error:
         raise ValueError(f"{where}: SUBJECTS: {error}") from None
-
-
-@contextlib.contextmanager
-def _beside(folder: Path) -> Iterator[None]:
-    """Let a file import what stands beside it, as Python lets a script."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(str(folder))

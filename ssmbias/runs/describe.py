@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 import enum
 import functools
@@ -11,23 +12,27 @@ import json
 import math
 import sys
 import types
+import weakref
 from collections.abc import Mapping, Set
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
-from ssmbias.runs.sources import PACKAGE, digest_of, is_installed
+from ssmbias.runs.installed import is_installed, version_of
+from ssmbias.runs.sources import PACKAGE, digest_of
 
 
 def described(value: Any) -> Any:
     """A configuration as values that JSON has; different ones are different there.
 
-    Dataclasses, named tuples and other objects count by their type and their parts, arrays by
-    their digest, functions by their name, their source, their defaults and what they have captured.
-    Of a user's function or class, the source is the text of its file and of what that imports;
-    where there is no file, as in a notebook, it is the compiled code, with that of the functions
-    that it calls. What other packages define counts by its name and their version.
+    Dataclasses, named tuples and other objects count by their type and their parts (or, where
+    Python sees no parts, by what `pickle` would make them anew from), arrays by their digest,
+    functions by their name, their source, their defaults and what they have captured.
+    Of a user's function, class or module, the source is the text of its file and of what that
+    imports; where there is no file, as in a notebook, it is the compiled code, with all that the
+    functions use and the classes hold. What other packages define counts by its name and their
+    version.
 
     Args:
       value: a dataclass, plain value, array, function, type, or an object made of them.
@@ -62,6 +67,8 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:  # noqa: PLR0911  (a 
     if id(value) in above:
         return {"above": len(above) - above.index(id(value))}
     above = (*above, id(value))
+    if isinstance(value, types.ModuleType):
+        return _module(value)
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return _array(value, above)
     if callable(value):
@@ -79,8 +86,6 @@ def _made_of_parts(value: Any, above: tuple[int, ...]) -> Any:
         return {"mapping": sorted(items, key=json.dumps)}
     if isinstance(value, Set):
         return {"set": sorted((_described(item, above) for item in value), key=json.dumps)}
-    if isinstance(value, types.ModuleType):
-        return {"module": value.__name__}
     if isinstance(value, list | tuple):
         items = [_described(item, above) for item in value]
         return {"type": _name(type(value)), "items": items} if hasattr(value, "_fields") else items
@@ -89,7 +94,8 @@ def _made_of_parts(value: Any, above: tuple[int, ...]) -> Any:
     else:
         state = _state(value)
     fields = {name: _described(item, above) for name, item in state.items()}
-    return _type(type(value), above) | {"fields": fields}
+    found = _type(type(value), above) | {"fields": fields}
+    return found if state else found | {"made": _described(_reduced(value), above)}
 
 
 def _state(value: Any) -> dict[str, Any]:
@@ -99,11 +105,30 @@ def _state(value: Any) -> dict[str, Any]:
     state |= getattr(value, "__dict__", {})
     defined = getattr(type(value), "__module__", "builtins") != "builtins"
     if not state and not defined:
-        raise ValueError(
-            f"configuration: holds {value!r}, which has no description; use numbers, text, lists, "
-            "arrays, functions, dataclasses, or objects made of them"
-        )
+        raise ValueError(_no_description(value))
     return state
+
+
+def _reduced(value: Any) -> Any:
+    """What an object without attributes is made anew from: types that are written in C have any."""
+    if isinstance(value, weakref.ref):
+        return [value()]
+    reduce = copyreg.dispatch_table.get(type(value))
+    try:
+        made = reduce(value) if reduce else value.__reduce_ex__(2)
+    except Exception as error:  # whatever another's type does
+        raise ValueError(_no_description(value)) from error
+    if isinstance(made, str):
+        return made
+    items = [None if part is None else list(part) for part in made[3:5]]  # these are iterators
+    return [*made[:3], *items]
+
+
+def _no_description(value: Any) -> str:
+    return (
+        f"configuration: holds {value!r}, which has no description; use numbers, text, lists, "
+        "arrays, functions, dataclasses, or objects made of them"
+    )
 
 
 def _slots(kind: type) -> tuple[str, ...]:
@@ -150,9 +175,26 @@ def _function(function: types.FunctionType, above: tuple[int, ...]) -> dict[str,
     given = [function.__defaults__, function.__kwdefaults__, captured]
     found |= {"code": _code(function.__code__), "given": _described(given, above)}
     if "source" not in found and "version" not in found:
-        used = inspect.getclosurevars(function).globals
-        found["uses"] = {name: _described(item, above) for name, item in sorted(used.items())}
+        known = function.__globals__
+        used = sorted(name for name in _names(function.__code__) if name in known)
+        found["uses"] = {name: _described(known[name], above) for name in used}
     return found
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Names that compiled code looks up, that of inner functions included."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return {*code.co_names}.union(*map(_names, inner))
+
+
+def _module(module: types.ModuleType) -> dict[str, Any]:
+    """A module that a function refers to; of a user's package anything in it may be used."""
+    found = {"module": module.__name__} | _source(module.__name__)
+    if "version" in found or module.__name__.partition(".")[0] == PACKAGE:
+        return found
+    folders = [Path(place).resolve() for place in getattr(module, "__path__", ())]
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    return found | ({"source": digest_of(*files)} if files else {})
 
 
 def _type(kind: type, above: tuple[int, ...]) -> dict[str, Any]:
@@ -167,7 +209,28 @@ def _type(kind: type, above: tuple[int, ...]) -> dict[str, Any]:
             n: _code(f.__code__) if id(kind) in above else _described(f, inner)
             for n, f in sorted(own.items())
         }
+        if id(kind) not in above:
+            found["members"] = {
+                n: _described(_member(item), inner)
+                for n, item in sorted(vars(kind).items())
+                if n not in own and not (n.startswith("__") and n.endswith("__"))
+            }
     return found
+
+
+def _member(item: Any) -> Any:
+    """What a class holds beside its methods: a constant, or functions in a form of their own."""
+    if isinstance(item, property):
+        return [item.fget, item.fset, item.fdel]
+    if isinstance(item, classmethod | staticmethod):
+        return [type(item), item.__func__]
+    if isinstance(item, functools.cached_property):
+        return [type(item), item.func]
+    if isinstance(item, types.MemberDescriptorType | types.GetSetDescriptorType):
+        return None  # of __slots__; the values count with the object
+    if type(item).__name__ == "_abc_data":
+        return None  # which classes have been asked for
+    return item
 
 
 def _source(module: str) -> dict[str, Any]:
@@ -182,7 +245,8 @@ def _source(module: str) -> dict[str, Any]:
         return {}
     path = Path(file).resolve()
     if is_installed(path):
-        return {"version": str(getattr(sys.modules.get(top), "__version__", ""))}
+        noted = str(getattr(sys.modules.get(top), "__version__", ""))
+        return {"version": version_of(path) or noted}
     return {"source": digest_of(path)} if path.is_file() and path.suffix == ".py" else {}
 
 

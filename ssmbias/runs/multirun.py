@@ -36,7 +36,7 @@ class Job:
       words: what was asked of it, such as ("seq_len=5", "seed=1").
       state: "ended", "failed", "unfinished" or "missing".
       message: why, unless it ended.
-      folder: of its results; `None` while there is none.
+      folder: of its results; `None` while there is none, as of every job that is missing.
     """
 
     number: int
@@ -211,7 +211,8 @@ def _job(number: int, planned: dict[int, tuple[str, ...]], folder: Path | None) 
     if folder is None:
         return Job(number, planned[number], MISSING, "did not begin", None)
     if planned and number not in planned:
-        return Job(number, _asked(folder), MISSING, "is not of the last command here", folder)
+        # What it holds is not to be read, so that it has no folder.
+        return Job(number, _asked(folder), MISSING, "is not of the last command here", None)
     words = planned.get(number, _asked(folder))
     if sorted(words) != sorted(_asked(folder)):
         message = f"did not begin; {folder.name} holds results of {' '.join(_asked(folder))}"

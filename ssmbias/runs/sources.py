@@ -18,16 +18,14 @@ import functools
 import hashlib
 import importlib.util
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssmbias.runs.imports import Imports, imports_of
+from ssmbias.runs.installed import is_installed, version_of
 
 PACKAGE = __name__.partition(".")[0]
-_STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"]).resolve()
-
 
 # Parsing takes longer than reading, and trees of one process have most files in common.
 _imports_of = functools.lru_cache(maxsize=2048)(imports_of)
@@ -215,7 +213,8 @@ def digest_of(*sources: str | Path) -> str:
     Args:
       *sources: dotted names of modules, or paths of files, which count by name and text. A user's
         modules and files count with those that they import from beside them or from where Python
-        finds them, except installed packages; they are read anew in every call.
+        finds them, except installed packages, whose version counts where a path lies in one; they
+        are read anew in every call.
 
     Returns:
       A SHA-256 in hexadecimal digits.
@@ -230,6 +229,9 @@ def digest_of(*sources: str | Path) -> str:
       False
     """
     digests = [tree.digest(*modules) for tree, modules in _trees(sources)]
+    # An installed package's own modules count by its version.
+    files = sorted(source.resolve() for source in sources if isinstance(source, Path))
+    digests += [version for file in files if (version := version_of(file))]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
@@ -252,10 +254,15 @@ def _trees(sources: Iterable[str | Path]) -> Iterator[tuple[Tree, list[str]]]:
     yield package_tree(), ours
     for source in theirs:
         if isinstance(source, Path):
-            yield Tree(_beside(source), package_tree(), _of_a_user), [source.stem]
+            yield tree_of_file(source), [source.stem]
         else:
             top = source.partition(".")[0]
             yield Tree({top: _home_of(top)}, package_tree(), _of_a_user), [source]
+
+
+def tree_of_file(file: Path) -> Tree:
+    """The tree of a user's file: what it could import from its own folder or as Python finds it."""
+    return Tree(_beside(file), package_tree(), _of_a_user)
 
 
 def _beside(file: Path) -> dict[str, Path]:
@@ -266,12 +273,6 @@ def _beside(file: Path) -> dict[str, Path]:
     roots = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}
     roots |= {path.parent.name: path.parent for path in folder.glob("*/__init__.py")}
     return roots | {file.stem: file}
-
-
-def is_installed(file: Path) -> bool:
-    """Whether a file belongs to Python or to an installed package, whose version says all of it."""
-    installed = {"site-packages", "dist-packages"} & {*file.parts}
-    return bool(installed) or _STANDARD_LIBRARY in file.parents
 
 
 def _of_a_user(top: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,38 @@ class TestFiles:
         beside.write_text("from beside_of_a_test import CLAIMS")
         file.rename(file.with_name("beside_of_a_test.py"))
         assert [claim.id for claim in claims_of_file(beside).claims] == ["COIN"]
+
+    def test_helpers_of_the_same_name_are_refused(self, file: Path, tmp_path: Path) -> None:
+        other = tmp_path / "sub" / file.name
+        other.parent.mkdir()
+        for path, title in ((file, "one"), (other, "two")):
+            path.write_text(
+                "from helper_of_two import TITLE\n" + CLAIMS.replace('title="x"', "title=TITLE")
+            )
+            path.with_name("helper_of_two.py").write_text(f"TITLE = {title!r}")
+        assert claims_of_file(file).claims[0].title == "one"
+        with pytest.raises(ValueError, match="give the helpers different names") as refused:
+            claims_of_file(other)
+        assert "\n" not in str(refused.value)
+        for path in (file, other):
+            assert str(path.with_name("helper_of_two.py")) in str(refused.value)
+        other.with_name("helper_of_two.py").rename(other.with_name("helper_of_other.py"))
+        other.write_text(other.read_text().replace("helper_of_two", "helper_of_other"))
+        assert claims_of_file(other).claims[0].title == "two"
+        assert claims_of_file(file).claims[0].title == "one"
+
+    def test_an_edited_helper_is_loaded_afresh(self, file: Path) -> None:
+        """Also one that another helper imports; what has not changed stays as it is."""
+        title = CLAIMS.replace('title="x"', "title=TITLE")
+        file.write_text("import kept_of_a_test\nfrom edited_of_a_test import TITLE\n" + title)
+        file.with_name("kept_of_a_test.py").write_text("")
+        file.with_name("edited_of_a_test.py").write_text("from deep_of_a_test import TITLE")
+        kept = []
+        for name in ("one", "two"):  # of one length, within a second
+            file.with_name("deep_of_a_test.py").write_text(f"TITLE = {name!r}")
+            assert claims_of_file(file).claims[0].title == name
+            kept.append(sys.modules["kept_of_a_test"])
+        assert kept[0] is kept[1]
 
     def test_files_of_the_same_name_are_kept_apart(self, file: Path, tmp_path: Path) -> None:
         other = tmp_path / "sub" / file.name

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import datetime
+import decimal
 import enum
+import fractions
 import functools
 import json
+import re
 import sys
+import threading
 import types
 
 import jax
@@ -119,6 +125,71 @@ def test_a_class_without_a_file_counts_by_its_methods():
     assert of(text.format(1)) != of(text.format(2))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "    limit = {}",
+        "    @property\n    def f(self):\n        return {}",
+        "    @functools.cached_property\n    def f(self):\n        return {}",
+        "    @staticmethod\n    def f():\n        return {}",
+        "    @classmethod\n    def f(cls):\n        return cls, {}",
+        "    class Inner:\n        limit = {}",
+        "    __slots__ = ('w',)\n    limit = {}",
+    ],
+)
+def test_all_that_a_class_without_a_file_holds_counts(text):
+    def of(number):
+        lines = f"import functools\nclass Net:\n{text.format(number)}"
+        return described(_module("a_notebook", lines).Net())
+
+    assert of(1) == of(1)
+    assert of(1) != of(2)
+
+
+@pytest.mark.parametrize("base", ["nnx.Module", "linen.Module", "eqx.Module", "abc.ABC"])
+def test_networks_of_a_notebook(base):
+    def of(number):
+        lines = "import abc\nimport equinox as eqx\nfrom flax import linen, nnx\n"
+        lines += f"class Net({base}):\n    limit = {number}\n    width: int = 3\n"
+        return described(_module("a_notebook", lines).Net())
+
+    assert of(1) == of(1)
+    assert of(1) != of(2)
+
+
+def test_a_package_that_a_notebook_uses_counts_by_its_version():
+    assert described(np) == {"module": "numpy", "version": np.__version__}
+
+
+def test_what_an_inner_function_uses_counts():
+    def of(number):
+        text = f"a = {number}\ndef outer(x):\n    return [(lambda y: a * y)(z) for z in x]"
+        return described(_module("a_notebook", text).outer)
+
+    assert of(1) == of(1)
+    assert of(1) != of(2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tables_of_a_test.py", "import tables_of_a_test as t\ndef f():\n    return t.value"),
+        ("pack_of_a_test/deep.py", "import pack_of_a_test.deep\ndef f():\n"
+         "    return pack_of_a_test.deep.value"),
+    ],
+)  # fmt: skip
+def test_a_module_that_a_notebook_uses_counts_by_its_text(tmp_path, monkeypatch, name, text):
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("value = 1")
+    function = _module("a_notebook", text).f
+    before = described(function)
+    assert described(function) == before
+    file.write_text("value = 2")
+    assert described(function) != before
+
+
 def test_a_users_file_counts_by_its_text(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     file = tmp_path / "a_users_network.py"
@@ -155,6 +226,29 @@ def test_what_contains_itself_ends():
     value = [1]
     value.append(value)
     assert described(value) == [1, {"above": 1}]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: decimal.Decimal(n) / 10,
+        lambda n: fractions.Fraction(n, 10),
+        lambda n: datetime.date(2026, 1, n),
+        datetime.timedelta,
+        lambda n: re.compile("a" * n),
+        lambda n: collections.deque([n]),
+        np.random.default_rng,
+        np.random.SeedSequence,
+    ],
+)
+def test_objects_without_attributes_are_told_apart(make):
+    assert described(make(1)) == described(make(1))
+    assert described(make(1)) != described(make(2))
+
+
+def test_an_object_without_attributes_that_nothing_tells_from_another_is_refused():
+    with pytest.raises(ValueError, match=r"configuration: holds <.*lock.*description"):
+        described({"a": threading.Lock()})
 
 
 def test_what_has_no_description_is_refused():

@@ -67,7 +67,7 @@ def test_folders_of_an_earlier_command_are_not_taken_for_its_jobs(planned) -> No
     write_status(begin(planned, 3, ["seq_len=13"]), 0)
     run = read_multirun(planned)
     assert [job.state for job in run.jobs] == ["missing"] * 4
-    assert run.jobs[0].folder is None
+    assert [job.folder for job in run.jobs] == [None] * 4
     assert run.jobs[0].message == "did not begin; 0 holds results of seq_len=11"
     assert run.jobs[3].message == "is not of the last command here"
 

@@ -242,3 +242,21 @@ def test_an_installed_package_of_a_users_own(tmp_path, monkeypatch):
 def test_a_source_that_is_not_there_is_refused(source, message):
     with pytest.raises(ValueError, match=message):
         digest_of(source)
+
+
+def test_the_version_of_an_installed_package_counts(tmp_path, monkeypatch):
+    """Its other modules are not read, so that an upgrade has to show in the version."""
+    place = tmp_path / "site-packages"
+    (place / "coins_of_a_test").mkdir(parents=True)
+    file = place / "coins_of_a_test" / "claims.py"
+    file.write_text("from coins_of_a_test.model import f")
+    info = place / "coins_by_another_name-1.0.dist-info"
+    info.mkdir()
+    (info / "top_level.txt").write_text("coins_of_a_test")
+    monkeypatch.syspath_prepend(place)
+
+    def at(version: str) -> str:
+        (info / "METADATA").write_text(f"Name: coins-by-another-name\nVersion: {version}\n")
+        return digest_of(file)
+
+    assert at("1.0") == at("1.0") != at("1.1")
