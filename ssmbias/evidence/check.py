@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -115,8 +114,7 @@ def _evidence(
     if verdict is Verdict.INCONCLUSIVE:
         return found
     said, why, _ = judged(control)
-    # A control whose numbers blow up was not rejected by the comparison.
-    rejected = said is Verdict.VIOLATED and math.isfinite(control.residual)
+    rejected = said is Verdict.VIOLATED
     found = dataclasses.replace(found, control_rejected=rejected)
     if rejected or verdict is Verdict.VIOLATED:
         return found

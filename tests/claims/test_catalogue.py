@@ -130,10 +130,10 @@ def test_b1_outside_of_its_premises_is_inconclusive() -> None:
     assert "nearly, not exactly, tied" in row.reason
 
 
-def test_a_coarse_solver_makes_m1_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_coarse_solver_makes_m1_inconclusive(bench: Bench) -> None:
     claim = CLAIMS["M1-limit"]
-    subject = _t7(num_seeds=2)
-    runs = claim.measure(subject, Bench(subject))
+    subject = SUBJECTS["t7"][0]
+    runs = claim.measure(subject, bench.on(subject))
     off = runs._replace(tight=runs.tight._replace(a=runs.tight.a * (1 + 1e-6)))
     coarse = dataclasses.replace(claim, measure=lambda subject, bench: off)
     row = check(coarse, subject)[0]
