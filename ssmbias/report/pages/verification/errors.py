@@ -48,7 +48,9 @@ def error_parity_figure(arrays: Arrays) -> Figure:
     points = list(error_points(arrays))
     if not points:
         raise ValueError("arrays: no predicted and measured errors were saved")
-    subjects = subjects_of(arrays)
+    # Subjects without errors, such as passages, take no marker away.
+    with_errors = {key.partition("/error/")[0] for key in arrays if "/error/" in key}
+    subjects = [subject for subject in subjects_of(arrays) if subject in with_errors]
     with print_style():
         figure = new_figure(DOUBLE, 3.1)
         parity, relative = figure.subplots(1, 2)

@@ -67,6 +67,15 @@ def test_error_parity_shows_every_start(arrays: Arrays) -> None:
     assert len({to_hex(line.get_color()) for line in points}) == 3
 
 
+def test_subjects_without_errors_take_no_marker(arrays: Arrays) -> None:
+    def markers(arrays: Arrays) -> list[str]:
+        return [str(line.get_marker()) for line in error_parity_figure(arrays).axes[0].get_lines()]
+
+    first = {"κ=5/passage/defect": np.ones(3)}
+    assert markers(first | arrays) == markers(arrays)
+    assert len(set(markers(arrays))) > 2  # of each subject one, and of the diagonal
+
+
 def test_errors_that_have_no_logarithm_are_left_out(arrays: Arrays) -> None:
     arrays["t7/error/clean/measured"][0] = np.nan
     arrays["t9/error/clean/measured"][:] = 0.0
