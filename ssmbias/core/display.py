@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from typing import Any, TypeVar
 
@@ -153,3 +153,14 @@ def _word(value: Any, code: type[enum.IntEnum]) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as in a sentence.
+
+    Example:
+      >>> listed(["base", "dup", "rpos"])
+      'base, dup and rpos'
+    """
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else str(last)

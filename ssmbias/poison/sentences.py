@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ssmbias.core.display import listed
 from ssmbias.poison.arms.arm import Words
 from ssmbias.poison.comparisons import Difference
 
@@ -129,14 +130,3 @@ def in_points(found: Difference) -> str:
     """
     mean, low, high, *_ = found.points
     return f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names as in a sentence.
-
-    Example:
-      >>> listed(["base", "dup", "rpos"])
-      'base, dup and rpos'
-    """
-    *most, last = list(names)
-    return f"{', '.join(most)} and {last}" if most else str(last)

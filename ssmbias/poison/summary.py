@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from ssmbias.core.display import listed
 from ssmbias.poison import sentences as words
 from ssmbias.poison.arms.registry import attacks, in_order
 from ssmbias.poison.comparisons import Difference
 from ssmbias.poison.results import compare_arms, require_results, words_of
-from ssmbias.poison.sentences import in_points, listed
+from ssmbias.poison.sentences import in_points
 from ssmbias.poison.verdict import Judgement, judge
 from ssmbias.report.pages import poison as pages
 from ssmbias.report.table import Table, table_of

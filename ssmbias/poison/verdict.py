@@ -14,7 +14,7 @@ from typing import NamedTuple
 import xarray as xr
 
 from ssmbias.core.checks import require_choice, require_number
-from ssmbias.core.display import displayed
+from ssmbias.core.display import displayed, listed
 from ssmbias.core.verdict import Verdict
 from ssmbias.poison.arms.arm import Words
 from ssmbias.poison.arms.registry import all_arms, attacks
@@ -34,7 +34,6 @@ from ssmbias.poison.sentences import (
     ORDINARY,
     baselines,
     first_baseline,
-    listed,
     notes_on,
     sentence,
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from ssmbias.core.display import listed
 from ssmbias.report.page import Picture
 from ssmbias.report.pages.poison.arms import (
     ArmDots,
@@ -20,7 +21,6 @@ from ssmbias.report.pages.poison.saved import (
     Judged,
     MeanInterval,
     arms_of,
-    listed,
     mean_interval,
     profiled_arms,
     roles_of,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -143,14 +143,3 @@ def require_scan(scan: xr.Dataset) -> None:
     """Refuse a scan without accuracies over windows and seeds."""
     if "test_accuracy" not in scan or set(scan["test_accuracy"].dims) != {"window", "seed"}:
         raise ValueError("scan: pass a Dataset with test_accuracy over window and seed")
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names as in a sentence.
-
-    Example:
-      >>> listed(["base", "dup", "rpos"])
-      'base, dup and rpos'
-    """
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else str(last)
